@@ -1,0 +1,1 @@
+"""The live kernel: netlink, /proc, namespaces, owners. Imports neither kernel nor runtime."""

@@ -1,0 +1,1 @@
+"""KernelPort, records and tables: what both kernels are asked, and what they answer."""

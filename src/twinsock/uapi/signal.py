@@ -1,0 +1,99 @@
+"""Signal numbers and sigaction flags, signal(7) (x86-64)."""
+
+from typing import Final
+
+SIGHUP: Final = 1
+SIGINT: Final = 2
+SIGQUIT: Final = 3
+SIGILL: Final = 4
+SIGTRAP: Final = 5
+SIGABRT: Final = 6
+SIGIOT: Final = 6
+SIGBUS: Final = 7
+SIGFPE: Final = 8
+SIGKILL: Final = 9
+SIGUSR1: Final = 10
+SIGSEGV: Final = 11
+SIGUSR2: Final = 12
+SIGPIPE: Final = 13
+SIGALRM: Final = 14
+SIGTERM: Final = 15
+SIGSTKFLT: Final = 16
+SIGCHLD: Final = 17
+SIGCLD: Final = 17
+SIGCONT: Final = 18
+SIGSTOP: Final = 19
+SIGTSTP: Final = 20
+SIGTTIN: Final = 21
+SIGTTOU: Final = 22
+SIGURG: Final = 23
+SIGXCPU: Final = 24
+SIGXFSZ: Final = 25
+SIGVTALRM: Final = 26
+SIGPROF: Final = 27
+SIGWINCH: Final = 28
+SIGIO: Final = 29
+SIGPOLL: Final = 29
+SIGPWR: Final = 30
+SIGSYS: Final = 31
+
+POLL_IN: Final = 1
+POLL_OUT: Final = 2
+POLL_MSG: Final = 3
+POLL_ERR: Final = 4
+POLL_PRI: Final = 5
+POLL_HUP: Final = 6
+
+SA_NOCLDSTOP: Final = 1
+SA_NOCLDWAIT: Final = 2
+SA_SIGINFO: Final = 4
+SA_ONSTACK: Final = 134217728
+SA_STACK: Final = 134217728
+SA_RESTART: Final = 268435456
+SA_INTERRUPT: Final = 536870912
+SA_NODEFER: Final = 1073741824
+SA_NOMASK: Final = 1073741824
+SA_ONESHOT: Final = 2147483648
+SA_RESETHAND: Final = 2147483648
+
+SIG_ERR: Final = -1
+SIG_BLOCK: Final = 0
+SIG_DFL: Final = 0
+SIG_IGN: Final = 1
+SIG_UNBLOCK: Final = 1
+SIG_HOLD: Final = 2
+SIG_SETMASK: Final = 2
+
+SIGNAL_NAMES: Final[dict[int, str]] = {
+    SIGHUP: "SIGHUP",
+    SIGINT: "SIGINT",
+    SIGQUIT: "SIGQUIT",
+    SIGILL: "SIGILL",
+    SIGTRAP: "SIGTRAP",
+    SIGABRT: "SIGABRT",
+    SIGBUS: "SIGBUS",
+    SIGFPE: "SIGFPE",
+    SIGKILL: "SIGKILL",
+    SIGUSR1: "SIGUSR1",
+    SIGSEGV: "SIGSEGV",
+    SIGUSR2: "SIGUSR2",
+    SIGPIPE: "SIGPIPE",
+    SIGALRM: "SIGALRM",
+    SIGTERM: "SIGTERM",
+    SIGSTKFLT: "SIGSTKFLT",
+    SIGCHLD: "SIGCHLD",
+    SIGCONT: "SIGCONT",
+    SIGSTOP: "SIGSTOP",
+    SIGTSTP: "SIGTSTP",
+    SIGTTIN: "SIGTTIN",
+    SIGTTOU: "SIGTTOU",
+    SIGURG: "SIGURG",
+    SIGXCPU: "SIGXCPU",
+    SIGXFSZ: "SIGXFSZ",
+    SIGVTALRM: "SIGVTALRM",
+    SIGPROF: "SIGPROF",
+    SIGWINCH: "SIGWINCH",
+    SIGIO: "SIGIO",
+    SIGPWR: "SIGPWR",
+    SIGSYS: "SIGSYS",
+}

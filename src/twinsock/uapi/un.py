@@ -1,0 +1,7 @@
+"""UNIX-domain constants, `<linux/un.h>`, unix(7)."""
+
+from typing import Final
+
+SIOCUNIXFILE: Final = 35296
+
+UNIX_PATH_MAX: Final = 108
