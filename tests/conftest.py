@@ -1,0 +1,38 @@
+"""Shared by all tests: what is marked `root` or `needs` skips, with the reason, where that is not to be had."""
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.netns import netns_missing, run_in_netns
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let child processes of tests import the twinsock under test."""
+    src = str(config.rootpath / "src")
+    paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != src]
+    os.environ["PYTHONPATH"] = os.pathsep.join([src, *paths])
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what cannot run here."""
+    if item.get_closest_marker("root") is not None:
+        reason = netns_missing(root_needed=True)
+        if reason:
+            pytest.skip(reason)
+    for marker in item.iter_markers("needs"):
+        for program in marker.args:
+            if shutil.which(program) is None:
+                pytest.skip(f"{program} is not installed")
+
+
+@pytest.fixture
+def in_netns() -> Callable[..., Any]:
+    """`run_in_netns`, or a skip where no network namespace can be had, not even in a user namespace."""
+    reason = netns_missing()
+    if reason:
+        pytest.skip(reason)
+    return run_in_netns
