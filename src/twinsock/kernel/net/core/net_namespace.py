@@ -1,0 +1,76 @@
+"""`struct net`: a network namespace with its tables, sysctls and counters (Linux: net/core/net_namespace.c, include/net/netns/*.h).
+
+Sysctls sit in fields that keep Linux's name; net/core/sysctl tables map their /proc/sys path, range and errors to them."""
+
+from typing import TYPE_CHECKING
+
+from twinsock.kernel.sched.task import UserNamespace
+
+if TYPE_CHECKING:
+    from twinsock.kernel.kernel import Kernel
+    from twinsock.kernel.net.core.dev import NetDevice
+    from twinsock.kernel.net.core.sock import Proto
+    from twinsock.kernel.net.ipv4.inet_hashtables import InetHashinfo
+
+
+class NetnsCore:
+    """`struct netns_core`."""
+
+    def __init__(self) -> None:
+        self.sysctl_somaxconn = 4096
+        self.sysctl_optmem_max = 131072
+        self.sysctl_txrehash = 1
+
+
+class NetnsIpv4:
+    """`struct netns_ipv4`: the sysctls of net.ipv4 that belong to a namespace (defaults: sheet 01, 1.10)."""
+
+    def __init__(self) -> None:
+        self.ip_local_ports_low = 32768
+        self.ip_local_ports_high = 60999
+        self.sysctl_local_reserved_ports: list[tuple[int, int]] = []  # sorted (low, high) ranges
+        self.sysctl_ip_prot_sock = 1024  # ip_unprivileged_port_start
+        self.sysctl_ip_nonlocal_bind = 0
+        self.sysctl_ip_autobind_reuse = 0
+        self.sysctl_tcp_tw_reuse = 2
+        self.sysctl_tcp_tw_reuse_delay = 1000
+        self.sysctl_tcp_l3mdev_accept = 0
+        self.sysctl_udp_l3mdev_accept = 0
+        self.sysctl_raw_l3mdev_accept = 1
+
+
+class NetnsIpv6:
+    """`struct netns_ipv6`: the sysctls of net.ipv6 that belong to a namespace."""
+
+    def __init__(self) -> None:
+        self.sysctl_bindv6only = 0
+        self.sysctl_ip_nonlocal_bind = 0
+
+
+class Net:
+    """A network namespace."""
+
+    def __init__(self, kernel: "Kernel", user_ns: UserNamespace) -> None:
+        self.kernel = kernel
+        self.user_ns = user_ns
+        self.inum = kernel.new_ns_inode()
+        self.net_cookie = len(kernel.nets) + 1
+        self.core = NetnsCore()
+        self.ipv4 = NetnsIpv4()
+        self.ipv6 = NetnsIpv6()
+        self.sockets_used = 0  # "sockets: used" of /proc/net/sockstat
+        self.prot_inuse: list[int] = [0] * 64  # by Proto.inuse_idx
+        self.tcp_hashinfo: InetHashinfo | None = None  # made by the first TCP socket
+        self.dev_base: list[NetDevice] = []
+        # counters, indexed by the constants of uapi/snmp.py
+        self.ip_statistics = [0] * 38
+        self.icmp_statistics = [0] * 28
+        self.tcp_statistics = [0] * 15
+        self.net_statistics = [0] * 135
+        self.udp_statistics = [0] * 9
+        self.udplite_statistics = [0] * 9
+        kernel.nets.append(self)
+
+    def sock_prot_inuse_add(self, prot: "Proto", val: int) -> None:
+        """Count a socket entering (+1) or leaving (-1) the protocol's tables."""
+        self.prot_inuse[prot.inuse_idx] += val

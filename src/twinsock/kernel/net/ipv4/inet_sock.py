@@ -1,0 +1,92 @@
+"""`struct inet_sock`, `struct ipv6_pinfo`, `struct inet_connection_sock` (Linux: include/net/inet_sock.h, inet_connection_sock.h)."""
+
+from typing import TYPE_CHECKING, Final
+
+from twinsock.kernel.net.core.sock import IN6ADDR_ANY, Proto, Sock
+
+if TYPE_CHECKING:
+    from twinsock.kernel.net.core.net_namespace import Net
+    from twinsock.kernel.net.ipv4.inet_hashtables import Inet2BindBucket, InetBindBucket
+
+# inet_flags bits
+INET_FLAGS_PKTINFO: Final = 0
+INET_FLAGS_TTL: Final = 1
+INET_FLAGS_TOS: Final = 2
+INET_FLAGS_RECVOPTS: Final = 3
+INET_FLAGS_RETOPTS: Final = 4
+INET_FLAGS_PASSSEC: Final = 5
+INET_FLAGS_ORIGDSTADDR: Final = 6
+INET_FLAGS_CHECKSUM: Final = 7
+INET_FLAGS_RECVFRAGSIZE: Final = 8
+INET_FLAGS_RECVERR: Final = 9
+INET_FLAGS_RECVERR_RFC4884: Final = 10
+INET_FLAGS_FREEBIND: Final = 11
+INET_FLAGS_HDRINCL: Final = 12
+INET_FLAGS_MC_LOOP: Final = 13
+INET_FLAGS_MC_ALL: Final = 14
+INET_FLAGS_TRANSPARENT: Final = 15
+INET_FLAGS_IS_ICSK: Final = 16
+INET_FLAGS_NODEFRAG: Final = 17
+INET_FLAGS_BIND_ADDRESS_NO_PORT: Final = 18
+INET_FLAGS_DEFER_CONNECT: Final = 19
+INET_FLAGS_MC6_LOOP: Final = 20
+INET_FLAGS_RECVERR6: Final = 21
+INET_FLAGS_REPFLOW: Final = 22
+INET_FLAGS_RTALERT_ISOLATE: Final = 23
+INET_FLAGS_SNDFLOW: Final = 24
+INET_FLAGS_RTALERT: Final = 25
+
+
+class Ipv6Pinfo:
+    """`struct ipv6_pinfo`: the IPv6 half of an AF_INET6 socket."""
+
+    def __init__(self) -> None:
+        self.saddr = IN6ADDR_ANY  # source address for sending
+        self.flow_label = 0
+        self.hop_limit = -1
+        self.mcast_hops = 1
+        self.mcast_oif = 0
+        self.ucast_oif = 0
+        self.pmtudisc = 1
+        self.frag_size = 0
+        self.tclass = 0
+        self.min_hopcount = 0
+        self.rxopt = 0  # bits of the IPV6_RECV* options
+        self.srcprefs = 0
+        self.sndflow = 0
+
+
+class InetSock(Sock):
+    """`struct inet_sock`: an AF_INET or AF_INET6 socket (`pinet6` is None for AF_INET)."""
+
+    def __init__(self, net: "Net", family: int, prot: Proto, type_: int, protocol: int) -> None:
+        super().__init__(net, family, prot, type_, protocol)
+        self.pinet6: Ipv6Pinfo | None = None
+        self.inet_flags = 0
+        self.inet_saddr = 0  # source for sending; 0 for multicast and broadcast binds
+        self.inet_sport = 0  # as sk_num, 0 until a port is owned
+        self.inet_id = 0
+        self.inet_opt: bytes | None = None
+        self.tos = 0
+        self.uc_ttl = -1
+        self.mc_ttl = 1
+        self.min_ttl = 0
+        self.mc_index = 0
+        self.mc_addr = 0
+        self.uc_index = 0
+        self.pmtudisc = 1
+        self.local_port_range = 0  # IP_LOCAL_PORT_RANGE: low | high << 16, 0: none
+        self.rcv_tos = 0
+        self.icsk_bind_hash: InetBindBucket | None = None  # TCP: the port bucket it owns a place in
+        self.icsk_bind2_hash: Inet2BindBucket | None = None
+
+    def inet_test_bit(self, bit: int) -> bool:
+        """Tell whether inet flag `bit` is set."""
+        return bool(self.inet_flags >> bit & 1)
+
+    def inet_assign_bit(self, bit: int, on: bool) -> None:
+        """Set or clear inet flag `bit`."""
+        if on:
+            self.inet_flags |= 1 << bit
+        else:
+            self.inet_flags &= ~(1 << bit)

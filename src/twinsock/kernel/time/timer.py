@@ -1,0 +1,111 @@
+"""Virtual time: the clock that several simulated hosts share, and its timers (Linux: kernel/time/timer.c, hrtimer.c).
+
+Jiffy timers are rounded as Linux's timer wheel rounds them; high-resolution timers fire exactly. Nothing here reads a real
+clock: time passes only when `Clock.run_next` pops the heap."""
+
+import heapq
+from typing import Final
+
+NSEC_PER_SEC: Final = 1_000_000_000
+NSEC_PER_MSEC: Final = 1_000_000
+NSEC_PER_USEC: Final = 1_000
+INITIAL_JIFFIES: Final = 300 * 250  # any start will do; programs see differences only
+_LVL_SIZE: Final = 64
+_LVL_DEPTH: Final = 9
+
+
+class Timer:
+    """One timer. Subclasses override `fire`; an idle timer has seq 0."""
+
+    def __init__(self) -> None:
+        self.expires_ns = 0
+        self.seq = 0
+
+    def fire(self) -> None:
+        """Run when virtual time reaches `expires_ns`; the timer is idle again by then."""
+        raise NotImplementedError
+
+    def pending(self) -> bool:
+        """Tell whether the timer is armed."""
+        return self.seq != 0
+
+
+class Clock:
+    """Virtual nanoseconds, the timer heap and the order of everything that happens at one instant."""
+
+    def __init__(self, now_ns: int = 0, hz: int = 250) -> None:
+        self.now_ns = now_ns  # monotonic, since boot
+        self.realtime_offset_ns = 0  # CLOCK_REALTIME minus CLOCK_MONOTONIC
+        self.hz = hz
+        self.jiffy_ns = NSEC_PER_SEC // hz
+        self._heap: list[tuple[int, int, Timer]] = []
+        self._seq = 0
+
+    def jiffies(self) -> int:
+        """Return the tick counter."""
+        return INITIAL_JIFFIES + self.now_ns // self.jiffy_ns
+
+    def msecs_to_jiffies(self, msecs: int) -> int:
+        """Convert milliseconds to ticks, rounding up."""
+        return (msecs * self.hz + 999) // 1000
+
+    def mod_timer(self, timer: Timer, expires: int) -> None:
+        """Arm a wheel timer for tick `expires`, rounded up to the granularity of its wheel level."""
+        self._arm(timer, (self._wheel_tick(expires) - INITIAL_JIFFIES) * self.jiffy_ns)
+
+    def mod_timer_ns(self, timer: Timer, delay_ns: int) -> None:
+        """Arm a wheel timer `delay_ns` from now (rounded up to ticks first)."""
+        self.mod_timer(timer, self.jiffies() + (delay_ns + self.jiffy_ns - 1) // self.jiffy_ns)
+
+    def hrtimer_start(self, timer: Timer, expires_ns: int) -> None:
+        """Arm a high-resolution timer for the absolute instant `expires_ns`."""
+        self._arm(timer, expires_ns)
+
+    def del_timer(self, timer: Timer) -> bool:
+        """Disarm a timer; tell whether it was armed."""
+        was_pending = timer.seq != 0
+        timer.seq = 0
+        return was_pending
+
+    def next_event_ns(self) -> int:
+        """Return the instant of the next timer, or -1 when none is armed."""
+        heap = self._heap
+        while heap and heap[0][2].seq != heap[0][1]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else -1
+
+    def run_next(self, limit_ns: int = -1) -> bool:
+        """Advance to the next timer and fire it, unless it lies beyond `limit_ns`; tell whether one fired."""
+        when = self.next_event_ns()
+        if when < 0 or (limit_ns >= 0 and when > limit_ns):
+            return False
+        timer = heapq.heappop(self._heap)[2]
+        if when > self.now_ns:
+            self.now_ns = when
+        timer.seq = 0
+        timer.fire()
+        return True
+
+    def advance_to(self, when_ns: int) -> None:
+        """Fire every timer up to `when_ns` and leave the clock there."""
+        while self.run_next(when_ns):
+            pass
+        if when_ns > self.now_ns:
+            self.now_ns = when_ns
+
+    def _arm(self, timer: Timer, when_ns: int) -> None:
+        self._seq += 1
+        timer.seq = self._seq
+        timer.expires_ns = when_ns if when_ns > self.now_ns else self.now_ns
+        heapq.heappush(self._heap, (timer.expires_ns, self._seq, timer))
+
+    def _wheel_tick(self, expires: int) -> int:
+        """Round a tick up as the wheel does: level n holds 64 buckets of 8**n ticks."""
+        delta = expires - self.jiffies()
+        if delta < 0:
+            return self.jiffies() + 1
+        level = 0
+        while level < _LVL_DEPTH - 1 and delta >= (_LVL_SIZE - 1) << (3 * level):
+            level += 1
+        shift = 3 * level
+        return ((expires + (1 << shift)) >> shift) << shift

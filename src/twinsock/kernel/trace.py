@@ -1,0 +1,13 @@
+"""Tracepoints with Linux's names; an object that is None when nobody listens."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twinsock.kernel.net.core.sock import SockCommon
+
+
+class Trace:
+    """Receives tracepoints; listeners subclass it."""
+
+    def inet_sock_set_state(self, sk: "SockCommon", oldstate: int, newstate: int) -> None:
+        """sock:inet_sock_set_state."""
