@@ -80,9 +80,7 @@ class Netns:
         return _call_in_child(self.enter, func, args, timeout)
 
 
-def run_in_netns(
-    func: Callable[..., T], *args: Any, timeout: float = 20.0, setup: Callable[[], object] | None = None
-) -> T:
+def run_in_netns(func: Callable[..., T], *args: Any, timeout: float = 20.0, setup: Callable[[], object] | None = None) -> T:
     """Run `func(*args)` in a child with a fresh network namespace, `lo` up, and return its result.
 
     `setup` runs first, in the namespace. The result travels by pickle. An exception becomes `ChildFailed` with the
@@ -169,9 +167,7 @@ def _call_in_child(enter: Callable[[], None], func: Callable[..., T], args: tupl
     sys.stderr.flush()
     reader, writer = os.pipe2(os.O_CLOEXEC)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # 3.12 and later warn about fork beside pytest-xdist's thread
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and later warn about fork beside pytest-xdist's thread
         pid = os.fork()
     if pid == 0:
         os.close(reader)
