@@ -1,0 +1,99 @@
+"""Ask a KernelPort for TCP, UDP, UDPLITE and MPTCP sockets, sock_diag(7)."""
+
+from __future__ import annotations
+
+from twinsock.inspect.port import DumpInterrupted, NotAvailable
+from twinsock.inspect.records import parse_record
+from twinsock.uapi.errno import ENOENT
+from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST
+from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
+from twinsock.wire.inet_diag import ALL_STATES, InetDiagReq
+from twinsock.wire.netlink import nlmsg, spans
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinsock.inspect.port import KernelPort
+    from twinsock.inspect.records import SocketRecord
+
+DUMP_ATTEMPTS = 8
+PROTOCOL_NAMES = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136: "UDPLITE", 255: "RAW", 262: "MPTCP"}
+
+
+def dump(port: KernelPort, request: InetDiagReq, netns: int = 0) -> list[SocketRecord]:
+    """List the sockets that a request describes, in the kernel's order. Raises OSError and NotAvailable."""
+    message = nlmsg(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, request.emit())
+    for _attempt in range(DUMP_ATTEMPTS):
+        found: list[SocketRecord] = []
+        try:
+            for view in port.netlink(NETLINK_SOCK_DIAG, message, netns):
+                for type_, _flags, start, end in spans(view):
+                    if type_ == SOCK_DIAG_BY_FAMILY:
+                        record = parse_record(view, start, end, request.protocol, netns)
+                        if record is not None:
+                            found.append(record)
+            return found
+        except DumpInterrupted:
+            continue
+        except OSError as error:
+            raise no_handler(error, PROTOCOL_NAMES.get(request.protocol, str(request.protocol))) from None
+    raise OSError(0, "the socket tables changed during each of several dumps")
+
+
+def no_handler(error: OSError, name: str) -> OSError:
+    """Turn a missing sock_diag handler's ENOENT into a sentence."""
+    if error.errno == ENOENT:
+        return NotAvailable(ENOENT, f"this kernel has no sock_diag handler for {name} sockets")
+    return error
+
+
+def inet_sockets(
+    port: KernelPort,
+    family: int,
+    protocol: int,
+    states: int = ALL_STATES,
+    netns: int = 0,
+    local_port: int = 0,
+    remote_port: int = 0,
+    bytecode: bytes = b"",
+    ext: int = 0,
+) -> list[SocketRecord]:
+    """List sockets of one family; ports other than 0 and the bytecode are compared in the kernel.
+
+    `states` has the bit 1 << state for each state wanted, bit 13 for bound-only. `ext` has the bit 1 << (attribute - 1)
+    for INET_DIAG_INFO, SKMEMINFO, CONG. Raises OSError and NotAvailable.
+    """
+    request = InetDiagReq(family, protocol, states, ext)
+    request.sport = local_port
+    request.dport = remote_port
+    request.bytecode = bytecode
+    return dump(port, request, netns)
+
+
+def find_again(port: KernelPort, record: SocketRecord) -> SocketRecord | None:
+    """Look one socket up by addresses, ports and cookie: the same socket as it is now, or None if it is gone.
+
+    A bound-only TCP socket is in no table that this question searches, and is looked for in a dump instead.
+    """
+    request = InetDiagReq(record.family, record.protocol)
+    request.sport = record.local_port
+    request.dport = record.remote_port
+    request.src = record.local
+    request.dst = record.remote
+    request.ifindex = record.ifindex
+    request.cookie = record.cookie
+    message = nlmsg(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, request.emit())
+    try:
+        for view in port.netlink(NETLINK_SOCK_DIAG, message, record.netns):
+            for type_, _flags, start, end in spans(view):
+                if type_ == SOCK_DIAG_BY_FAMILY:
+                    found = parse_record(view, start, end, record.protocol, record.netns)
+                    if found is not None and found.cookie == record.cookie:
+                        return found
+    except OSError as error:
+        if error.errno != ENOENT:
+            raise
+    again = inet_sockets(port, record.family, record.protocol, netns=record.netns, local_port=record.local_port)
+    for other in again:
+        if other.cookie == record.cookie:
+            return other
+    return None
