@@ -54,9 +54,7 @@ def test_a_socket_comes_back(msg):
     assert again.emit() == data
 
 
-@given(
-    u8, st.sampled_from([6, 17, 136, 262]), u32, u16, u16, u32, u64, st.binary(max_size=24), st.sampled_from([2, 10])
-)
+@given(u8, st.sampled_from([6, 17, 136, 262]), u32, u16, u16, u32, u64, st.binary(max_size=24), st.sampled_from([2, 10]))
 def test_a_request_comes_back(ext, protocol, states, sport, dport, ifindex, cookie, bytecode, family):
     req = InetDiagReq(family, protocol, states, ext)
     req.sport, req.dport, req.ifindex, req.cookie, req.bytecode = sport, dport, ifindex, cookie, bytecode
