@@ -1,0 +1,138 @@
+"""bpf(2) without a library: raw system calls through ctypes, which is imported only here and only when needed.
+
+Programs are assembled by bpf_asm.py and verified by the kernel; nothing is pinned, so everything is gone when its
+descriptors are closed. Linux: kernel/bpf/syscall.c; layout of `union bpf_attr` in <linux/bpf.h>.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+from twinsock.uapi.errno import ENOSYS, EPERM
+
+_NR_BPF = {
+    "x86_64": 321,
+    "aarch64": 280,
+    "riscv64": 280,
+    "loongarch64": 280,
+    "ppc64le": 361,
+}
+
+BPF_PROG_LOAD = 5
+BPF_LINK_CREATE = 28
+BPF_ITER_CREATE = 33
+BPF_PROG_TYPE_TRACING = 26
+BPF_TRACE_ITER = 28
+
+_CAP_SYS_ADMIN = 21
+_CAP_PERFMON = 38
+_CAP_BPF = 39
+_INIT_PID_NS = 0xEFFFFFFC
+_LOG_BYTES = 1 << 18
+
+_syscall: list[Callable[..., int]] = []
+
+
+def syscall(number: int, *arguments: int) -> int:
+    """Make a raw system call; the result, or a negative errno."""
+    import ctypes
+
+    if not _syscall:
+        function = ctypes.CDLL(None, use_errno=True).syscall
+        function.restype = ctypes.c_long
+        _syscall.append(function)
+    result = _syscall[0](ctypes.c_long(number), *[ctypes.c_long(value) for value in arguments])
+    return result if result >= 0 else -ctypes.get_errno()
+
+
+def permitted() -> bool:
+    """Tell whether BPF iterators can be had: capabilities, byte order, first pid namespace, BTF."""
+    if sys.byteorder != "little" or os.uname().machine not in _NR_BPF:
+        return False
+    try:
+        with open("/proc/self/status") as file:
+            status = file.read()
+        at = status.index("CapEff:") + 7
+        effective = int(status[at : status.index("\n", at)], 16)
+        if not effective >> _CAP_SYS_ADMIN & 1 and not (effective >> _CAP_BPF & 1 and effective >> _CAP_PERFMON & 1):
+            return False
+        return os.stat("/proc/self/ns/pid").st_ino == _INIT_PID_NS and os.path.exists("/sys/kernel/btf/vmlinux")
+    except (OSError, ValueError):
+        return False
+
+
+def load_iterator(code: bytes, btf_id: int, name: str) -> int:
+    """Load a BPF_TRACE_ITER program: its descriptor. Raises OSError with the end of the verifier's log."""
+    import ctypes
+
+    instructions = ctypes.create_string_buffer(code, len(code))
+    licence = ctypes.create_string_buffer(b"Dual BSD/GPL")
+    attr = bytearray(128)
+    _put(attr, 0, 4, BPF_PROG_TYPE_TRACING)
+    _put(attr, 4, 4, len(code) // 8)
+    _put(attr, 8, 8, ctypes.addressof(instructions))
+    _put(attr, 16, 8, ctypes.addressof(licence))
+    attr[48 : 48 + 15] = name.encode()[:15].ljust(15, b"\0")
+    _put(attr, 68, 4, BPF_TRACE_ITER)
+    _put(attr, 108, 4, btf_id)
+    fd = _bpf(BPF_PROG_LOAD, attr)
+    if fd >= 0:
+        return fd
+    if fd in (-EPERM, -ENOSYS):
+        raise OSError(-fd, "the kernel refuses BPF: needs CAP_BPF and CAP_PERFMON")
+    log = ctypes.create_string_buffer(_LOG_BYTES)
+    _put(attr, 24, 4, 1)
+    _put(attr, 28, 4, _LOG_BYTES)
+    _put(attr, 32, 8, ctypes.addressof(log))
+    again = _bpf(BPF_PROG_LOAD, attr)
+    if again >= 0:
+        return again
+    lines = log.value.decode("utf-8", "replace").strip().splitlines()
+    raise OSError(-again, "the verifier refuses " + name + ": " + " | ".join(lines[-4:]))
+
+
+def open_iterator(program: int, pid: int = 0) -> int:
+    """Attach an iterator program and open one run of it for reading; `pid` limits task iterators to one process."""
+    import ctypes
+
+    attr = bytearray(64)
+    _put(attr, 0, 4, program)
+    _put(attr, 8, 4, BPF_TRACE_ITER)
+    info = ctypes.create_string_buffer(16)
+    if pid:
+        ctypes.memmove(ctypes.addressof(info) + 4, pid.to_bytes(4, "little"), 4)
+        _put(attr, 16, 8, ctypes.addressof(info))
+        _put(attr, 24, 4, 16)
+    link = _bpf(BPF_LINK_CREATE, attr)
+    if link < 0:
+        raise OSError(-link, "the BPF iterator cannot be attached")
+    run = bytearray(8)
+    _put(run, 0, 4, link)
+    fd = _bpf(BPF_ITER_CREATE, run)
+    os.close(link)
+    if fd < 0:
+        raise OSError(-fd, "the BPF iterator cannot be opened")
+    return fd
+
+
+def read_all(fd: int) -> bytes:
+    """Read a run of an iterator to its end."""
+    chunks: list[bytes] = []
+    while chunk := os.read(fd, 1 << 17):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _bpf(command: int, attr: bytearray) -> int:
+    """Call bpf(2): a descriptor or a negative errno."""
+    import ctypes
+
+    number = _NR_BPF.get(os.uname().machine)
+    if number is None:
+        return -ENOSYS
+    raw = (ctypes.c_char * len(attr)).from_buffer(attr)
+    return syscall(number, command, ctypes.addressof(raw), len(attr))
+
+
+def _put(attr: bytearray, offset: int, size: int, value: int) -> None:
+    attr[offset : offset + size] = value.to_bytes(size, "little")

@@ -1,0 +1,181 @@
+"""Which processes hold which sockets: a walk over /proc/PID/fd.
+
+The walk reads links (`socket:[inode]`) and never follows them: stat(2) through /proc/PID/fd hangs on a dead NFS mount.
+"""
+
+import os
+from collections.abc import Collection
+
+from twinsock.host.processes import HostProcesses, pids
+from twinsock.inspect.owners import PACKED_FD_BITS, THREAD_BIT, OwnerTable
+
+_LINK_START = len("socket:[")
+_CGROUP2_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+
+
+def find_owners(
+    inodes: Collection[int] | None,
+    *,
+    method: str = "auto",
+    complete: bool = True,
+    uids: Collection[int] = (),
+    cgroup_ids: Collection[int] = (),
+) -> OwnerTable:
+    """Find who holds the sockets with these inodes, or every socket if None.
+
+    With `complete` false the walk stops once each inode has one holder, looking
+    first into the cgroups (INET_DIAG_CGROUP_ID) and at the processes of the uids that sock_diag gave; a socket shared
+    by several processes then shows only one.
+    """
+    if inodes is not None and not inodes:
+        return OwnerTable(HostProcesses(), "proc")
+    if method not in ("auto", "proc"):
+        raise ValueError("method must be auto or proc, not " + method)
+    return _find_in_proc(inodes, complete, uids, cgroup_ids)
+
+
+def _find_in_proc(
+    inodes: Collection[int] | None, complete: bool, uids: Collection[int], cgroup_ids: Collection[int]
+) -> OwnerTable:
+    """Walk /proc/PID/fd of every process, the likely ones first."""
+    table = OwnerTable(HostProcesses(), "proc")
+    everyone = pids()
+    if inodes is None:
+        for number in everyone:
+            _scan_all(table, number)
+        return table
+    wanted = {"socket:[" + str(inode) + "]": inode for inode in inodes}
+    if not complete:
+        everyone = likely_first(everyone, uids, cgroup_ids)
+    for position, number in enumerate(everyone):
+        _scan_for(table, number, wanted)
+        if not complete and len(table.first) == len(wanted):
+            table.complete = position == len(everyone) - 1
+            return table
+    if len(table.first) < len(wanted):
+        for number in everyone:
+            _scan_threads(table, number, wanted)
+    return table
+
+
+def likely_first(everyone: list[str], uids: Collection[int], cgroup_ids: Collection[int]) -> list[str]:
+    """Order processes: those of the cgroups, those of the uids, the rest."""
+    inside: set[str] = set()
+    for folder in cgroup_folders(cgroup_ids):
+        try:
+            with open(folder + "/cgroup.procs") as file:
+                inside.update(file.read().split())
+        except OSError:
+            continue
+    ranked: list[tuple[int, str]] = []
+    for number in everyone:
+        rank = 2
+        if number in inside:
+            rank = 0
+        elif uids:
+            try:
+                rank = 1 if os.stat("/proc/" + number).st_uid in uids else 2
+            except OSError:
+                rank = 2
+        ranked.append((rank, number))
+    ranked.sort(key=lambda pair: pair[0])
+    return [number for _rank, number in ranked]
+
+
+def cgroup_folders(cgroup_ids: Collection[int]) -> list[str]:
+    """Find the cgroup v2 folders with these ids: the id of a cgroup is the inode of its folder."""
+    wanted = set(cgroup_ids)
+    found: list[str] = []
+    stack = [mount for mount in _CGROUP2_MOUNTS if os.path.exists(mount + "/cgroup.controllers")]
+    while stack and wanted:
+        folder = stack.pop()
+        try:
+            with os.scandir(folder) as entries:
+                inode = os.stat(folder).st_ino
+                if inode in wanted:
+                    wanted.discard(inode)
+                    found.append(folder)
+                stack.extend(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+        except OSError:
+            continue
+    return found
+
+
+def _links(table: OwnerTable, folder: str) -> tuple[list[str], list[str]]:
+    """Read a descriptor folder: names and link targets, in step; note it in the table if it is hidden."""
+    try:
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        table.hidden += 1
+        return [], []
+    except OSError:
+        return [], []
+    names: list[str] = []
+    try:
+        names = os.listdir(directory)
+        readlink = os.readlink
+        return names, [readlink(name, dir_fd=directory) for name in names]
+    except PermissionError:
+        table.hidden += 1
+        return [], []
+    except OSError:
+        return _links_one_by_one(names, directory)
+    finally:
+        os.close(directory)
+
+
+def _links_one_by_one(names: list[str], directory: int) -> tuple[list[str], list[str]]:
+    """Read the links again after one vanished in the middle."""
+    kept: list[str] = []
+    links: list[str] = []
+    for name in names:
+        try:
+            links.append(os.readlink(name, dir_fd=directory))
+            kept.append(name)
+        except OSError:
+            continue
+    return kept, links
+
+
+def _scan_all(table: OwnerTable, number: str) -> None:
+    names, links = _links(table, "/proc/" + number + "/fd")
+    base = int(number) << PACKED_FD_BITS
+    first = table.first
+    start = _LINK_START
+    for name, link in zip(names, links, strict=True):
+        if link[:8] == "socket:[":
+            inode = int(link[start:-1])
+            if inode in first:
+                table.add(inode, base | int(name))
+            else:
+                first[inode] = base | int(name)
+
+
+def _scan_for(table: OwnerTable, number: str, wanted: dict[str, int]) -> None:
+    names, links = _links(table, "/proc/" + number + "/fd")
+    if wanted.keys().isdisjoint(links):
+        return
+    base = int(number) << PACKED_FD_BITS
+    for name, link in zip(names, links, strict=True):
+        inode = wanted.get(link)
+        if inode is not None:
+            table.add(inode, base | int(name))
+
+
+def _scan_threads(table: OwnerTable, number: str, wanted: dict[str, int]) -> None:
+    """Look into the threads that have a descriptor table of their own, unshare(CLONE_FILES)."""
+    try:
+        threads = os.listdir("/proc/" + number + "/task")
+    except OSError:
+        return
+    missing = {link: inode for link, inode in wanted.items() if inode not in table.first}
+    for tid in threads:
+        if tid == number or not missing:
+            continue
+        hidden = table.hidden
+        names, links = _links(table, "/proc/" + number + "/task/" + tid + "/fd")
+        table.hidden = hidden
+        for name, link in zip(names, links, strict=True):
+            inode = missing.get(link)
+            if inode is not None:
+                table.add(inode, THREAD_BIT | int(tid) << PACKED_FD_BITS | int(name))
