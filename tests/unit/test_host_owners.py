@@ -115,7 +115,7 @@ def test_ghosts_are_searched_for_once_and_together() -> None:
             "12-ab",
         ),
         (f"/kubepods/besteffort/pod12-ab/{ID}", "", "kubernetes", ID, "12-ab"),
-        (f"/system.slice/containerd.service/kubepods-pod12.slice:cri-containerd:{ID}", "", "containerd", ID, ""),
+        (f"/system.slice/containerd.service/kubepods-pod12.slice:cri-containerd:{ID}", "", "containerd", ID, "12"),
         ("/lxc.payload.web/system.slice/nginx.service", "", "lxc", "web", ""),
         ("/lxc/web", "", "lxc", "web", ""),
         ("/machine.slice/machine-web\\x2d1.scope", "", "nspawn", "web-1", ""),

@@ -133,9 +133,7 @@ def _what_remains(inode: int, hidden: int, receivers: list[Holder]) -> Ghost:
         return Ghost(IN_FLIGHT, text, receivers[0].pid, receivers[0].fd, False)
     if receivers:
         return Ghost(IN_FLIGHT, "probably in flight in one of several SCM_RIGHTS messages", -1, -1, False)
-    return Ghost(
-        NO_FD, "in no descriptor table, message or ring that can be seen: the kernel's own, or pinned", -1, -1, False
-    )
+    return Ghost(NO_FD, "in no descriptor table, message or ring that can be seen: the kernel's own, or pinned", -1, -1, False)
 
 
 _NET_FILES = (

@@ -34,9 +34,7 @@ def find_owners(
     return _find_in_proc(inodes, complete, uids, cgroup_ids)
 
 
-def _find_in_proc(
-    inodes: Collection[int] | None, complete: bool, uids: Collection[int], cgroup_ids: Collection[int]
-) -> OwnerTable:
+def _find_in_proc(inodes: Collection[int] | None, complete: bool, uids: Collection[int], cgroup_ids: Collection[int]) -> OwnerTable:
     """Walk /proc/PID/fd of every process, the likely ones first."""
     table = OwnerTable(HostProcesses(), "proc")
     everyone = pids()

@@ -87,8 +87,8 @@ def _read_part(name: CgroupName, folder: str, part: str) -> None:
     elif dot and kind == "scope" and _is_id(stem.rpartition("-")[2]):
         prefix, _, ident = stem.rpartition("-")
         _set_container(name, _ENGINE_OF_PREFIX.get(prefix, prefix), ident)
-    elif _is_id(part) or _is_id(part.rpartition(":")[2]) or _is_id(part.rpartition("-")[2]):
-        prefix = part[:-_ID_LENGTH].rstrip("-:").rpartition(":")[2]
+    elif _is_id(part) or _is_id(part.rpartition("-")[2]):
+        prefix = part[:-_ID_LENGTH].rstrip("-")
         engine = _ENGINE_OF_PREFIX.get(prefix) or _ENGINE_OF_FOLDER.get(folder) or name.engine or "container"
         _set_container(name, engine, part[-_ID_LENGTH:])
     elif dot and kind in ("service", "scope", "socket", "mount", "swap"):
