@@ -252,6 +252,9 @@ def _child(writer: int, enter: Callable[[], None], func: Callable[..., Any], arg
             else:
                 tag, body = b"x", f"{kind}\0{traceback.format_exc()}".encode(errors="replace")
         _kill_descendants(os.getpid())
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.waitpid(-1, 0)  # a subreaper's orphans are its children: whoever gets the answer finds them gone
         sys.stdout.flush()
         sys.stderr.flush()
         view = memoryview(_HEADER.pack(tag, len(body)) + body)
