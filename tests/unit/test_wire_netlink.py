@@ -21,7 +21,7 @@ def test_messages_of_a_datagram_come_back_padded_to_four(messages):
 
 
 @given(attributes)
-def test_attributes_come_back(attrs):
+def test_attributes_come_back_from_their_bytes(attrs):
     data = nlattrs(attrs)
     assert parse_attributes(data, 0, len(data)) == attrs
 
