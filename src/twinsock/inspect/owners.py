@@ -169,10 +169,8 @@ class OwnerTable:
         """Processes whose descriptor table could not be read."""
         self.complete = True
         """False if the search stopped at the first holder of each socket."""
-        self.netns: dict[int, int] = {}
-        """Inode -> inode number of the network namespace, where the method sees it."""
-        self.reuse: dict[int, int] = {}
-        """Inode -> REUSEADDR=1 | REUSEPORT=2, where the method sees it."""
+        self._fact_columns: tuple[list[int], list[int]] = ([], [])
+        self._facts: dict[int, int] = {}
         self._ghosts: dict[int, Ghost] = {}
 
     def add(self, inode: int, packed: int) -> None:
@@ -207,6 +205,29 @@ class OwnerTable:
                     self.more[inode] = [known, holder]
                 else:
                     several.append(holder)
+
+    def set_facts(self, inodes: list[int], facts: list[int]) -> None:
+        """Note what the method saw of the sockets themselves: `netns | reuse bits << 32` for each inode."""
+        self._fact_columns = (inodes, facts)
+        self._facts = {}
+
+    def _fact(self, inode: int) -> int:
+        if not self._facts:
+            self._facts = dict(zip(*self._fact_columns, strict=True))
+        return self._facts.get(inode, 0)
+
+    def netns_of(self, inode: int) -> int:
+        """Tell the inode of the socket's network namespace, 0 if the method does not see it."""
+        return self._fact(inode) & 0xFFFFFFFF
+
+    def namespaces(self) -> set[int]:
+        """List the network namespaces of all sockets found, those without a process too; empty if not seen."""
+        return {fact & 0xFFFFFFFF for fact in self._fact_columns[1]}
+
+    def reuse_of(self, inode: int) -> int:
+        """Tell REUSEADDR=1 | REUSEPORT=2 | IPV6_V6ONLY=4 of a socket, -1 if the method does not see it."""
+        fact = self._fact(inode)
+        return fact >> 32 & 7 if fact else -1
 
     def pid_fds(self, inode: int) -> list[tuple[int, int]]:
         """List (pid, fd) of every holder: the fast answer for long tables."""
