@@ -6,20 +6,25 @@ eighth of the walk per descriptor. `find_owners` estimates both from the number 
 /proc/PID/fd's st_size tells, and takes the cheaper one. Both give the same answers; a test compares them.
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Collection, Iterable
 
 from twinsock.host.processes import HostProcesses, pids
 from twinsock.inspect.owners import PACKED_FD_BITS, THREAD_BIT, OwnerTable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
 
 _LINK_START = len("socket:[")
 _PROC_NS_PER_FD = 3_500
 _PROC_NS_PER_PID = 22_000
 _BPF_NS_PER_FD = 450
 _BPF_NS_PER_PID = 3_000
-_BPF_LOAD_NS = 4_000_000
-_CTYPES_IMPORT_NS = 8_000_000
+_BPF_LOAD_NS = 2_000_000
+_CTYPES_IMPORT_NS = 3_000_000
 _CGROUP2_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
 
@@ -79,7 +84,7 @@ def _bpf_is_cheaper() -> bool:
         return False
     processes, descriptors = open_fd_counts(pids())
     walk_ns = descriptors * _PROC_NS_PER_FD + processes * _PROC_NS_PER_PID
-    load_ns = _BPF_LOAD_NS + (0 if "ctypes" in sys.modules else _CTYPES_IMPORT_NS)
+    load_ns = _BPF_LOAD_NS + (0 if "_ctypes" in sys.modules else _CTYPES_IMPORT_NS)
     iterate_ns = load_ns + descriptors * _BPF_NS_PER_FD + processes * _BPF_NS_PER_PID
     return iterate_ns < walk_ns and may_use_bpf()
 

@@ -5,16 +5,14 @@ unit without asking the manager. Paths of cgroup v2 ("0::/system.slice/nginx.ser
 ("1:name=systemd:/...") and of v1 controllers are understood; the first that says something wins.
 """
 
-from typing import Final
-
-_ENGINE_OF_PREFIX: Final[dict[str, str]] = {
+_ENGINE_OF_PREFIX = {
     "docker": "docker",
     "libpod": "podman",
     "cri-containerd": "containerd",
     "crio": "cri-o",
     "nerdctl": "containerd",
 }
-_ENGINE_OF_FOLDER: Final[dict[str, str]] = {
+_ENGINE_OF_FOLDER = {
     "docker": "docker",
     "actions_job": "docker",
     "buildkit": "buildkit",
@@ -23,8 +21,8 @@ _ENGINE_OF_FOLDER: Final[dict[str, str]] = {
     "default": "containerd",
     "moby": "docker",
 }
-_ID_LENGTH: Final = 64
-_HEX: Final = frozenset("0123456789abcdef")
+_ID_LENGTH = 64
+_HEX = frozenset("0123456789abcdef")
 
 
 class CgroupName:

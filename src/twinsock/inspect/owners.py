@@ -8,28 +8,34 @@ The table holds packed integers for the many (100,000 sockets) and builds `Owner
 about, through a `ProcessSource` which reads /proc on the host and the task list on the twin.
 """
 
-from collections.abc import Iterable
-from typing import Final, Protocol
+from __future__ import annotations
 
-IN_FLIGHT: Final = "in flight"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Protocol
+else:
+    Protocol = object
+
+IN_FLIGHT = "in flight"
 """Inside an SCM_RIGHTS message that nobody has received yet."""
-IO_URING: Final = "io_uring"
+IO_URING = "io_uring"
 """Registered as a fixed file of an io_uring, its descriptor closed."""
-KERNEL: Final = "kernel"
+KERNEL = "kernel"
 """Created by the kernel itself (nfsd, ksmbd, a tunnel): no file is attached to it."""
-HIDDEN: Final = "hidden"
+HIDDEN = "hidden"
 """Some processes cannot be looked into by this user."""
-GONE: Final = "gone"
+GONE = "gone"
 """Closed since the sockets were listed."""
-ORPHAN: Final = "orphan"
+ORPHAN = "orphan"
 """No inode: the program has closed it and the kernel finishes the connection (TIME_WAIT, FIN_WAIT, LAST_ACK)."""
-NO_FD: Final = "no descriptor"
+NO_FD = "no descriptor"
 """Alive, in no descriptor table that could be read, and none of the above could be shown."""
 
-PACKED_FD_BITS: Final = 32
+PACKED_FD_BITS = 32
 """A holder is packed as `pid << 32 | fd`."""
-PACKED_FD_MASK: Final = 0xFFFFFFFF
-THREAD_BIT: Final = 1 << 62
+PACKED_FD_MASK = 0xFFFFFFFF
+THREAD_BIT = 1 << 62
 """Set in a packed holder whose number is a thread id: a thread which has left its process's descriptor table."""
 
 
