@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from twinsock.host.netlink import NetlinkSocket
+from twinsock.uapi.errno import EACCES, ENOENT, EPERM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
+
+    from twinsock.host.namespaces import Namespace
+
+    T = TypeVar("T")
 
 
 class HostPort:
-    """The Linux that this process runs on. One object serves one thread."""
+    """The Linux that this process runs on. One object serves one thread, which stays in its network namespace."""
 
     def __init__(self) -> None:
         self._idle: dict[tuple[int, int], NetlinkSocket] = {}  # (namespace, protocol) -> a socket with nothing unread
+        self._namespaces: dict[int, Namespace] = {}  # those asked for so far
+        self._own = 0
 
     def netlink(self, protocol: int, request: bytes, netns: int = 0) -> Iterator[memoryview]:
-        """Send one netlink request and give the datagrams that answer it. Raises OSError and DumpInterrupted."""
+        """Send one netlink request and give the datagrams that answer it, each valid until the next is taken.
+
+        Raises OSError (EPERM if the namespace cannot be entered, ENOENT if it is gone) and DumpInterrupted.
+        """
         key = (netns, protocol)
         sock = self._idle.pop(key, None) or self._open(netns, protocol)
         try:
@@ -28,10 +39,35 @@ class HostPort:
                 sock.close()
 
     def read(self, path: str, netns: int = 0) -> bytes:
-        """Read a file of /proc or /sys as a task in that namespace sees it. Raises OSError."""
+        """Read a file of /proc or /sys as a task in that namespace sees it. Raises OSError.
+
+        /proc/net of another namespace is read through one of its processes, which takes no privilege; its /proc/sys/net
+        can only be read inside it.
+        """
         from twinsock.host.procfs import read_file
 
-        return read_file(path)
+        in_net = path.startswith("/proc/net/")
+        if in_net:
+            path = "/proc/thread-self" + path[5:]
+        if self._is_own(netns) or not (in_net or path.startswith(("/proc/sys/net/", "/sys/class/net/"))):
+            return read_file(path)
+        namespace = self._namespace(netns)
+        if in_net:
+            from twinsock.host.namespaces import read_through_process
+
+            found = read_through_process(namespace, path[len("/proc/thread-self/net/") :])
+            if found is not None:
+                return found
+        return self._inside(namespace, lambda: read_file(path))
+
+    def namespaces(self, deep: bool = False) -> list[Namespace]:
+        """List the namespaces of processes and names; with `deep` also those that only a descriptor holds."""
+        from twinsock.host.namespaces import find_namespaces
+
+        found = find_namespaces(deep)
+        for namespace in found:
+            self._namespaces[namespace.inode] = namespace
+        return found
 
     def now_ns(self) -> int:
         """Give the wall clock in nanoseconds."""
@@ -44,5 +80,52 @@ class HostPort:
         while self._idle:
             self._idle.popitem()[1].close()
 
+    def _is_own(self, netns: int) -> bool:
+        if not netns:
+            return True
+        if not self._own:
+            from twinsock.host.namespaces import own_inode
+
+            self._own = own_inode()
+        return netns == self._own
+
     def _open(self, netns: int, protocol: int) -> NetlinkSocket:
-        return NetlinkSocket(protocol)
+        if self._is_own(netns):
+            return NetlinkSocket(protocol)
+        return self._inside(self._namespace(netns), lambda: NetlinkSocket(protocol))
+
+    def _namespace(self, netns: int) -> Namespace:
+        """Find a namespace by its inode, looking deeper if it is not where processes and names are."""
+        for deep in (False, True):
+            if netns in self._namespaces:
+                break
+            self.namespaces(deep)
+        namespace = self._namespaces.get(netns)
+        if namespace is None:
+            raise OSError(ENOENT, f"no network namespace {netns} can be found")
+        return namespace
+
+    def _inside(self, namespace: Namespace, function: Callable[[], T]) -> T:
+        """Run a function inside a namespace. Raises what it raises, or OSError."""
+        from os import close
+
+        from twinsock.host.namespaces import in_namespace
+
+        try:
+            fd = namespace.open()
+        except OSError as error:
+            self._namespaces.pop(namespace.inode, None)
+            raise _explained(error, namespace) from None
+        try:
+            return in_namespace(fd, function)
+        except OSError as error:
+            raise _explained(error, namespace) from None
+        finally:
+            close(fd)
+
+
+def _explained(error: OSError, namespace: Namespace) -> OSError:
+    """Say which namespace refused, and what would help."""
+    if error.errno in (EPERM, EACCES):
+        return OSError(EPERM, f"network namespace {namespace.inode}: {namespace.reason or 'needs CAP_SYS_ADMIN'}")
+    return error

@@ -27,6 +27,7 @@ MSG_SIZE: Final = 72
 _REQ: Final = Struct("=BBBxI4B16s16sIQ")
 # family state timer retransmits | source port, destination port as two bytes each | addresses | interface | cookie |
 # expires rqueue wqueue uid inode
+_COMPAT_REQ: Final = Struct("=BxxB4B16s16sIQII")
 _MSG: Final = Struct("=8B16s16sIQ5I")
 _OP: Final = Struct("=BBH")
 _HOSTCOND: Final = Struct("=BBxxi")
@@ -62,6 +63,18 @@ class InetDiagReq:
         )
         if self.protocol > 255:
             fixed += nlattr(INET_DIAG_REQ_PROTOCOL, U32.pack(self.protocol))
+        if self.bytecode:
+            fixed += nlattr(INET_DIAG_REQ_BYTECODE, self.bytecode)
+        return fixed
+
+    def emit_compat(self) -> bytes:
+        """Give `struct inet_diag_req` of TCPDIAG_GETSOCK, whose dumps of TCP take both families in one walk."""
+        sport = self.sport
+        dport = self.dport
+        fixed = _COMPAT_REQ.pack(
+            *(self.family, self.ext, sport >> 8, sport & 255, dport >> 8, dport & 255),
+            *((self.src + b"\0" * 16)[:16], (self.dst + b"\0" * 16)[:16], self.ifindex, self.cookie, self.states, 0),
+        )
         if self.bytecode:
             fixed += nlattr(INET_DIAG_REQ_BYTECODE, self.bytecode)
         return fixed
