@@ -51,19 +51,32 @@ class PidFd:
 
         return syscall(_NR_PIDFD_GETFD, self._fd, fd, 0)
 
-    def reuse_bits(self, fd: int, inode: int) -> int:
-        """Read SO_REUSEADDR=1 | SO_REUSEPORT=2 | IPV6_V6ONLY=4 of a socket; -1 if it is no longer there or refused."""
-        copy = self.getfd(fd)
-        if copy < 0:
-            return -1
-        try:
-            if inode and os.fstat(copy).st_ino != inode:
-                return -1
-            return _reuse_bits_of(copy)
-        except OSError:
-            return -1
-        finally:
-            os.close(copy)
+
+def reuse_bits_of_copies(holders: list[tuple[int, int, int]]) -> dict[int, int]:
+    """Map socket inodes to SO_REUSEADDR=1 | SO_REUSEPORT=2 | IPV6_V6ONLY=4, given (pid, fd, inode) of their holders.
+
+    What cannot be copied, or is no longer that socket, is left out.
+    """
+    found: dict[int, int] = {}
+    handles: dict[int, PidFd] = {}
+    try:
+        for pid, fd, inode in holders:
+            try:
+                handle = handles.get(pid) or handles.setdefault(pid, PidFd(pid))
+                copy = handle.getfd(fd)
+                if copy < 0:
+                    continue
+                try:
+                    if os.fstat(copy).st_ino == inode:
+                        found[inode] = _reuse_bits_of(copy)
+                finally:
+                    os.close(copy)
+            except OSError:
+                continue
+    finally:
+        for handle in handles.values():
+            handle.close()
+    return found
 
 
 def _reuse_bits_of(fd: int) -> int:
