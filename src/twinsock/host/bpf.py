@@ -66,7 +66,7 @@ def _load_syscall() -> None:
     _syscall.append(Function(_ctypes.dlsym(_ctypes.dlopen("", 0), "syscall")))
 
 
-def _address(data: bytearray) -> tuple[int, object]:
+def pinned_address(data: bytearray) -> tuple[int, object]:
     """Pin a buffer: its address, and the object that keeps it there."""
     import _ctypes
 
@@ -95,8 +95,8 @@ def permitted() -> bool:
 
 def load_iterator(code: bytes, btf_id: int, name: str) -> int:
     """Load a BPF_TRACE_ITER program: its descriptor. Raises OSError with the end of the verifier's log."""
-    instructions, _code = _address(bytearray(code))
-    licence, _licence = _address(bytearray(b"Dual BSD/GPL\0"))
+    instructions, _code = pinned_address(bytearray(code))
+    licence, _licence = pinned_address(bytearray(b"Dual BSD/GPL\0"))
     attr = bytearray(128)
     _put(attr, 0, 4, BPF_PROG_TYPE_TRACING)
     _put(attr, 4, 4, len(code) // 8)
@@ -111,7 +111,7 @@ def load_iterator(code: bytes, btf_id: int, name: str) -> int:
     if fd in (-EPERM, -ENOSYS):
         raise OSError(-fd, "the kernel refuses BPF: needs CAP_BPF and CAP_PERFMON")
     text = bytearray(_LOG_BYTES)
-    log, _log = _address(text)
+    log, _log = pinned_address(text)
     _put(attr, 24, 4, 1)
     _put(attr, 28, 4, _LOG_BYTES)
     _put(attr, 32, 8, log)
@@ -128,7 +128,7 @@ def open_iterator(program: int, pid: int = 0) -> int:
     _put(attr, 0, 4, program)
     _put(attr, 8, 4, BPF_TRACE_ITER)
     info = bytearray(16)
-    where, _info = _address(info)
+    where, _info = pinned_address(info)
     if pid:
         _put(info, 4, 4, pid)
         _put(attr, 16, 8, where)
@@ -158,7 +158,7 @@ def _bpf(command: int, attr: bytearray) -> int:
     number = _NR_BPF.get(os.uname().machine)
     if number is None:
         return -ENOSYS
-    where, _attr = _address(attr)
+    where, _attr = pinned_address(attr)
     return syscall(number, command, where, len(attr))
 
 

@@ -2,17 +2,36 @@
 
 Three places can hold a socket besides a descriptor: a UNIX socket's receive queue with an SCM_RIGHTS message in it
 (`scm_fds:` in the receiver's fdinfo), the fixed files of an io_uring (`UserFiles:` in the ring's fdinfo names each as
-`socket:[inode]`), and the kernel itself. The first two are looked for in /proc/PID/fdinfo; which socket is inside an
-undelivered message is shown by peeking at it through a copy of the receiver (pidfd.py), where that is permitted.
-Left out: registered buffers and BPF maps (sockmap) that pin a socket.
+`socket:[inode]`), and the kernel itself (a struct socket without a file, which the tcp and udp iterators show). Which
+socket is inside an undelivered message is shown by peeking at it through a copy of the receiver (pidfd.py), where that
+is permitted. What remains is named by exclusion, with `proven` false.
+Left out: BPF maps (sockmap) that pin a socket; without BPF, receivers in namespaces that have no process.
 """
+
+from __future__ import annotations
 
 import os
 
-from twinsock.host.processes import pids, read_text
+from twinsock.host.processes import pids, read_text, status_field
 from twinsock.inspect.owners import GONE, HIDDEN, IN_FLIGHT, IO_URING, KERNEL, NO_FD, Ghost
 
 _RING_LINK = "anon_inode:[io_uring]"
+_CAP_SYS_PTRACE = 19
+_NET_FILES = (
+    "tcp",
+    "tcp6",
+    "udp",
+    "udp6",
+    "udplite",
+    "udplite6",
+    "raw",
+    "raw6",
+    "icmp",
+    "icmp6",
+    "unix",
+    "packet",
+    "netlink",
+)
 
 
 class Holder:
@@ -31,19 +50,26 @@ class Holder:
 def find_ghosts(inodes: list[int], hidden: int) -> dict[int, Ghost]:
     """Explain each of these sockets, none of which is in a readable descriptor table."""
     wanted = set(inodes)
+    namespaces = _namespaces_of_processes()
+    receivers = _receivers_by_bpf()
+    unix = None if receivers is not None else _unix_inodes(namespaces)
+    if receivers is None:
+        receivers = []
     rings: dict[int, Holder] = {}
-    receivers: list[Holder] = []
     for number in pids():
-        _scan_process(number, wanted, rings, receivers)
+        _scan_process(number, wanted, unix, rings, receivers)
     found: dict[int, Ghost] = {}
     for inode, ring in rings.items():
         found[inode] = Ghost(IO_URING, _ring_text(ring), ring.pid, ring.fd, True)
     rest = [inode for inode in inodes if inode not in found]
     if rest and receivers:
         _find_in_flight(rest, receivers, found)
-        rest = [inode for inode in inodes if inode not in found]
+        rest = [inode for inode in rest if inode not in found]
+    if rest:
+        _find_kernels_own(rest, found)
+        rest = [inode for inode in rest if inode not in found]
     for inode in rest:
-        found[inode] = _what_remains(inode, hidden, receivers)
+        found[inode] = _what_remains(inode, hidden, receivers, namespaces)
     return found
 
 
@@ -72,7 +98,8 @@ def fixed_sockets_of(fdinfo: str) -> list[int]:
     return inodes
 
 
-def _scan_process(number: str, wanted: set[int], rings: dict[int, Holder], receivers: list[Holder]) -> None:
+def _scan_process(number: str, wanted: set[int], unix: set[int] | None, rings: dict[int, Holder], receivers: list[Holder]) -> None:
+    """Look for rings that hold a wanted socket, and for receivers among the `unix` sockets."""
     folder = "/proc/" + number
     try:
         names = os.listdir(folder + "/fd")
@@ -87,10 +114,47 @@ def _scan_process(number: str, wanted: set[int], rings: dict[int, Holder], recei
             fixed = fixed_sockets_of(read_text(folder + "/fdinfo/" + name))
             for inode in wanted.intersection(fixed):
                 rings[inode] = Holder(int(number), int(name), _comm(number), 0, len(fixed))
-        elif link.startswith("socket:["):
-            count = scm_fds_of(read_text(folder + "/fdinfo/" + name))
+        elif unix and link.startswith("socket:["):
+            inode = int(link[8:-1])
+            count = scm_fds_of(read_text(folder + "/fdinfo/" + name)) if inode in unix else 0
             if count:
-                receivers.append(Holder(int(number), int(name), _comm(number), int(link[8:-1]), count))
+                receivers.append(Holder(int(number), int(name), _comm(number), inode, count))
+
+
+def _receivers_by_bpf() -> list[Holder] | None:
+    """List the receivers with undelivered descriptors by the task_file iterator, None where that is refused."""
+    from twinsock.host.bpf import permitted
+
+    if not permitted():
+        return None
+    from twinsock.host.bpf_iter import receivers_of_descriptors
+
+    try:
+        return [Holder(pid, fd, _comm(str(pid)), inode, 1) for pid, fd, inode in receivers_of_descriptors()]
+    except OSError:
+        return None
+
+
+def _namespaces_of_processes() -> dict[int, str]:
+    """Map each network namespace (the inode of its /proc/PID/net/tcp) to one process in it."""
+    found: dict[int, str] = {}
+    for number in pids():
+        try:
+            found.setdefault(os.stat("/proc/" + number + "/net/tcp").st_ino, number)
+        except OSError:
+            continue
+    return found
+
+
+def _unix_inodes(namespaces: dict[int, str]) -> set[int]:
+    """List the inodes of all UNIX sockets."""
+    inodes: set[int] = set()
+    for number in namespaces.values():
+        for line in read_text("/proc/" + number + "/net/unix").splitlines()[1:]:
+            words = line.split(None, 7)
+            if len(words) > 6 and words[6].isdecimal():
+                inodes.add(int(words[6]))
+    return inodes
 
 
 def _comm(number: str) -> str:
@@ -118,55 +182,60 @@ def _find_in_flight(inodes: list[int], receivers: list[Holder], found: dict[int,
             found[inode] = Ghost(IN_FLIGHT, _flight_text(receiver), receiver.pid, receiver.fd, True)
 
 
-def _what_remains(inode: int, hidden: int, receivers: list[Holder]) -> Ghost:
-    """Name the kind by exclusion, and say so."""
-    known = _still_listed(inode)
-    if not known:
-        return Ghost(GONE, "closed meanwhile", -1, -1, True)
-    if hidden:
-        text = f"hidden: needs CAP_SYS_PTRACE ({hidden} processes cannot be looked into as this user)"
-        return Ghost(HIDDEN, text, -1, -1, False)
-    if known == 2:
-        return Ghost(KERNEL, "owned by the kernel: no file is attached to it", -1, -1, True)
-    if len(receivers) == 1:
-        text = "probably " + _flight_text(receivers[0])
-        return Ghost(IN_FLIGHT, text, receivers[0].pid, receivers[0].fd, False)
-    if receivers:
-        return Ghost(IN_FLIGHT, "probably in flight in one of several SCM_RIGHTS messages", -1, -1, False)
-    return Ghost(NO_FD, "in no descriptor table, message or ring that can be seen: the kernel's own, or pinned", -1, -1, False)
+def _find_kernels_own(inodes: list[int], found: dict[int, Ghost]) -> None:
+    """Ask the tcp and udp iterators in every namespace for sockets without a file."""
+    from twinsock.host.bpf import permitted
 
+    if not permitted():
+        return
+    from functools import partial
 
-_NET_FILES = (
-    "tcp",
-    "tcp6",
-    "udp",
-    "udp6",
-    "udplite",
-    "udplite6",
-    "raw",
-    "raw6",
-    "icmp",
-    "icmp6",
-    "unix",
-    "packet",
-    "netlink",
-)
+    from twinsock.host.bpf_iter import NO_FILE, sockets_of_namespace
+    from twinsock.host.namespaces import find_namespaces, in_namespace
 
-
-def _still_listed(inode: int) -> int:
-    """Look for the socket in /proc/PID/net of every namespace that has a process: 1 if it is there, else 0."""
-    token = f" {inode} "
-    seen: set[int] = set()
-    for number in pids():
-        folder = "/proc/" + number + "/net/"
+    wanted = set(inodes)
+    text = "owned by the kernel: no file is attached to it"
+    for namespace in find_namespaces(True):
         try:
-            namespace = os.stat(folder + "tcp").st_ino
+            fd = namespace.open()
         except OSError:
             continue
-        if namespace in seen:
+        try:
+            for protocol in ("tcp", "udp"):
+                for fact in in_namespace(fd, partial(sockets_of_namespace, protocol)):
+                    if fact.flags & NO_FILE and fact.inode in wanted:
+                        found[fact.inode] = Ghost(KERNEL, text, -1, -1, True)
+        except OSError:
             continue
-        seen.add(namespace)
+        finally:
+            os.close(fd)
+
+
+def _what_remains(inode: int, hidden: int, receivers: list[Holder], namespaces: dict[int, str]) -> Ghost:
+    """Name the kind by exclusion, and say so."""
+    may_look = int(status_field(read_text("/proc/self/status"), "CapEff:") or "0", 16) >> _CAP_SYS_PTRACE & 1
+    if hidden and not may_look:
+        text = f"hidden: needs CAP_SYS_PTRACE ({hidden} processes cannot be looked into as this user)"
+        return Ghost(HIDDEN, text, -1, -1, False)
+    if not _is_listed(inode, namespaces):
+        return Ghost(GONE, "closed meanwhile, or only bound and in flight", -1, -1, False)
+    if len(receivers) == 1:
+        return Ghost(IN_FLIGHT, "probably " + _flight_text(receivers[0]), receivers[0].pid, receivers[0].fd, False)
+    if receivers:
+        text = f"probably in flight in an SCM_RIGHTS message, in one of {len(receivers)} UNIX sockets that have some"
+        return Ghost(IN_FLIGHT, text, -1, -1, False)
+    text = "in no descriptor table, message or ring that can be seen: the kernel's own, or pinned"
+    if hidden:
+        text += f", or held by one of {hidden} processes which refuse to be looked into"
+    return Ghost(NO_FD, text, -1, -1, False)
+
+
+def _is_listed(inode: int, namespaces: dict[int, str]) -> bool:
+    """Look for the socket in the /proc/net files of every namespace that has a process."""
+    token = str(inode)
+    for number in namespaces.values():
         for name in _NET_FILES:
-            if token in read_text(folder + name).replace("\n", " \n"):
-                return 1
-    return 0
+            text = read_text("/proc/" + number + "/net/" + name)
+            if token in text and token in text.split():
+                return True
+    return False

@@ -52,6 +52,8 @@ def reuse_flags(netns: int, sockets: Sequence[AnySocket]) -> list[int]:
 
 def _fill_from_hash_tables(netns: int, sockets: Sequence[AnySocket], flags: list[int]) -> None:
     """Ask the tcp and udp iterators inside the namespace."""
+    from functools import partial
+
     from twinsock.host.bpf_iter import reuse_by_cookie
 
     for protocol, name in _ITERATORS.items():
@@ -61,7 +63,7 @@ def _fill_from_hash_tables(netns: int, sockets: Sequence[AnySocket], flags: list
         ports = {sockets[row].local_port for row in rows}
         narrow = ports if len(ports) <= _PORT_FILTER_MAX else set[int]()
         try:
-            by_cookie = _inside(netns, lambda name=name, narrow=narrow: reuse_by_cookie(name, narrow))  # type: ignore[misc]
+            by_cookie = _inside(netns, partial(reuse_by_cookie, name, narrow))
         except OSError:
             continue
         for row in rows:
