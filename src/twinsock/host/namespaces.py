@@ -40,6 +40,13 @@ class Namespace:
         self.paths: list[str] = []  # where it can be opened
         self.sockets: list[tuple[int, int]] = []  # (pid, fd) of sockets that are in it
 
+    def label(self) -> str:
+        """Name it in a sentence."""
+        if self.inode > 0:
+            name = f" ({self.names[0]})" if self.names else ""
+            return f"network namespace {self.inode}{name}"
+        return f"the network namespace of pid {self.pids[0]}" if self.pids else "a hidden network namespace"
+
     def open(self) -> int:
         """Open the namespace and return the descriptor. Raises OSError if every way is gone or refused."""
         error = OSError(2, f"network namespace {self.inode} is gone")

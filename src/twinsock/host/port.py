@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from twinsock.host.netlink import NetlinkSocket
-from twinsock.uapi.errno import EACCES, ENOENT, EPERM
+from twinsock.uapi.errno import EACCES, ENOENT, EPERM, ESRCH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from typing import TypeVar
 
     from twinsock.host.namespaces import Namespace
+    from twinsock.inspect.owners import OwnerTable
 
     T = TypeVar("T")
 
@@ -26,7 +27,7 @@ class HostPort:
     def netlink(self, protocol: int, request: bytes, netns: int = 0) -> Iterator[memoryview]:
         """Send one netlink request and give the datagrams that answer it, each valid until the next is taken.
 
-        Raises OSError (EPERM if the namespace cannot be entered, ENOENT if it is gone) and DumpInterrupted.
+        Raises OSError (EPERM if the namespace cannot be entered, ESRCH if it is gone) and DumpInterrupted.
         """
         key = (netns, protocol)
         sock = self._idle.pop(key, None) or self._open(netns, protocol)
@@ -69,6 +70,12 @@ class HostPort:
             self._namespaces[namespace.inode] = namespace
         return found
 
+    def owners(self, inodes: Collection[int] | None = None) -> OwnerTable:
+        """Tell who holds the sockets with these inodes (None: all sockets)."""
+        from twinsock.host.owners import find_owners
+
+        return find_owners(inodes)
+
     def now_ns(self) -> int:
         """Give the wall clock in nanoseconds."""
         from time import time_ns
@@ -102,7 +109,7 @@ class HostPort:
             self.namespaces(deep)
         namespace = self._namespaces.get(netns)
         if namespace is None:
-            raise OSError(ENOENT, f"no network namespace {netns} can be found")
+            raise OSError(ESRCH, f"no network namespace {netns} can be found")
         return namespace
 
     def _inside(self, namespace: Namespace, function: Callable[[], T]) -> T:
@@ -115,6 +122,8 @@ class HostPort:
             fd = namespace.open()
         except OSError as error:
             self._namespaces.pop(namespace.inode, None)
+            if error.errno == ENOENT:
+                raise OSError(ESRCH, f"{namespace.label()} is gone") from None
             raise _explained(error, namespace) from None
         try:
             return in_namespace(fd, function)
@@ -127,5 +136,5 @@ class HostPort:
 def _explained(error: OSError, namespace: Namespace) -> OSError:
     """Say which namespace refused, and what would help."""
     if error.errno in (EPERM, EACCES):
-        return OSError(EPERM, f"network namespace {namespace.inode}: {namespace.reason or 'needs CAP_SYS_ADMIN'}")
+        return OSError(EPERM, f"{namespace.label()}: {namespace.reason or 'needs CAP_SYS_ADMIN'}")
     return error

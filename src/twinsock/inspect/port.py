@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from typing import Protocol
 
+    from twinsock.inspect.owners import OwnerTable
     from twinsock.inspect.records import SocketRecord
 
     class Namespace(Protocol):
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
         holders: list[str]  # what else keeps it: "mount /run/netns/x", "fd 5 of pid 42", "socket fd 7 of pid 42"
         accessible: bool  # its sockets can be dumped
         reason: str  # if not: why not, and what would help
+        own: bool  # the caller is in it
+
+        def label(self) -> str:
+            """Name it in a sentence."""
+            ...
 
     class KernelPort(Protocol):
         """One kernel, live or twin. `netns` is a network namespace's inode number; 0 is the caller's namespace."""
@@ -30,7 +36,8 @@ if TYPE_CHECKING:
             """Send one netlink request and give the datagrams that answer it, each valid until the next is taken.
 
             The caller walks the messages and skips the types below NLMSG_MIN_TYPE. Raises OSError with the errno of an
-            NLMSG_ERROR, and DumpInterrupted when the tables changed under a dump.
+            NLMSG_ERROR, EPERM if the namespace cannot be entered, ESRCH if it is gone, and DumpInterrupted when the
+            tables changed under a dump.
             """
             ...
 
@@ -42,7 +49,7 @@ if TYPE_CHECKING:
             """List the namespaces of processes and names; with `deep` also those that only a descriptor holds."""
             ...
 
-        def owners(self, inodes: Collection[int] | None = None) -> object:
+        def owners(self, inodes: Collection[int] | None = None) -> OwnerTable:
             """Tell who holds the sockets with these inodes (None: all sockets)."""
             ...
 

@@ -70,14 +70,14 @@ class SocketRecord:
 
     def __init__(self, family: int, protocol: int, state: int) -> None:
         self.family = family  # AF_INET or AF_INET6
-        self.protocol = protocol  # IPPROTO_TCP, UDP, UDPLITE, MPTCP, or a RAW socket's own protocol
+        self.protocol = protocol  # IPPROTO_TCP, UDP, UDPLITE, MPTCP or RAW, whose local_port is its protocol
         self.state = state  # TCP_*; a TCP socket in TCP_CLOSE is bound and neither listening nor connected
         self.local = b""
         self.local_port = 0
         self.remote = b""
         self.remote_port = 0
         self.ifindex = 0  # of SO_BINDTODEVICE; 0: any
-        self.v6only = False
+        self.v6only: bool | None = False  # SO_V6ONLY; None: /proc does not tell
         self.uid = 0
         self.inode = 0  # 0: no file (requests, queued children, orphans, TIME_WAIT)
         self.cookie = 0
@@ -85,7 +85,7 @@ class SocketRecord:
         self.expires_ms = 0
         self.retransmits = 0
         self.rqueue = 0  # listener: waiting in the accept queue
-        self.wqueue = 0  # listener: limit of the accept queue
+        self.wqueue = 0  # listener: limit of the accept queue, -1: /proc does not tell
         self.netns = 0  # the inode that was asked; 0: the caller's namespace
         self.mark: int | None = None  # None: needs CAP_NET_ADMIN, or the state has none
         self.cgroup: int | None = None

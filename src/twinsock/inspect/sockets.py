@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from twinsock.inspect.port import DumpInterrupted, NotAvailable
+from twinsock.inspect.ask import ask_all, no_handler
+from twinsock.inspect.port import NotAvailable
 from twinsock.inspect.records import parse_record
 from twinsock.uapi.errno import ENOENT
-from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST
+from twinsock.uapi.in_ import IPPROTO_TCP
+from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_REQUEST
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
 from twinsock.wire.inet_diag import ALL_STATES, InetDiagReq
 from twinsock.wire.netlink import nlmsg, spans
@@ -14,36 +16,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.inspect.port import KernelPort
     from twinsock.inspect.records import SocketRecord
+    from twinsock.wire.netlink import Buffer
 
-DUMP_ATTEMPTS = 8
 PROTOCOL_NAMES = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136: "UDPLITE", 255: "RAW", 262: "MPTCP"}
 
 
 def dump(port: KernelPort, request: InetDiagReq, netns: int = 0) -> list[SocketRecord]:
     """List the sockets that a request describes, in the kernel's order. Raises OSError and NotAvailable."""
-    message = nlmsg(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, request.emit())
-    for _attempt in range(DUMP_ATTEMPTS):
-        found: list[SocketRecord] = []
-        try:
-            for view in port.netlink(NETLINK_SOCK_DIAG, message, netns):
-                for type_, _flags, start, end in spans(view):
-                    if type_ == SOCK_DIAG_BY_FAMILY:
-                        record = parse_record(view, start, end, request.protocol, netns)
-                        if record is not None:
-                            found.append(record)
-            return found
-        except DumpInterrupted:
-            continue
-        except OSError as error:
-            raise no_handler(error, PROTOCOL_NAMES.get(request.protocol, str(request.protocol))) from None
-    raise OSError(0, "the socket tables changed during each of several dumps")
+
+    def parse(view: Buffer, start: int, end: int) -> SocketRecord | None:
+        return parse_record(view, start, end, request.protocol, netns)
+
+    try:
+        return ask_all(port, NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request.emit(), parse, netns)
+    except OSError as error:
+        raise no_handler(error, protocol_name(request.protocol)) from None
 
 
-def no_handler(error: OSError, name: str) -> OSError:
-    """Turn a missing sock_diag handler's ENOENT into a sentence."""
-    if error.errno == ENOENT:
-        return NotAvailable(ENOENT, f"this kernel has no sock_diag handler for {name} sockets")
-    return error
+def protocol_name(protocol: int) -> str:
+    """Name an IP protocol as the tools do."""
+    return PROTOCOL_NAMES.get(protocol, f"protocol {protocol}")
 
 
 def inet_sockets(
@@ -67,6 +59,37 @@ def inet_sockets(
     request.dport = remote_port
     request.bytecode = bytecode
     return dump(port, request, netns)
+
+
+def visible_sockets(
+    port: KernelPort, family: int, protocol: int, notes: list[str], states: int = ALL_STATES, netns: int = 0
+) -> list[SocketRecord]:
+    """List sockets by the best way there is: sock_diag, else /proc/net, else none; notes say what is missing and why.
+
+    Raises OSError for what is neither a missing handler nor a missing permission.
+    """
+    try:
+        return inet_sockets(port, family, protocol, states, netns)
+    except OSError as error:
+        if not isinstance(error, (NotAvailable, PermissionError)):
+            raise
+        reason = str(error.strerror)
+    from twinsock.inspect.procnet import FILES, proc_sockets
+
+    name = protocol_name(protocol)
+    try:
+        found = proc_sockets(port, family, protocol, netns) if protocol in FILES else None
+    except OSError:
+        found = None
+    if found is None:
+        note = f"{name} sockets are not shown: {reason}"
+    elif protocol == IPPROTO_TCP:
+        note = f"TCP sockets are from /proc, without those that are only bound: {reason}"
+    else:
+        note = f"{name} sockets are from /proc: {reason}"
+    if note not in notes:
+        notes.append(note)
+    return [record for record in found or [] if states >> record.state & 1]
 
 
 def find_again(port: KernelPort, record: SocketRecord) -> SocketRecord | None:

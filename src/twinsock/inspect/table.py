@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from struct import Struct
 
+from twinsock.inspect.ask import ATTEMPTS, interrupted, no_handler
 from twinsock.inspect.port import DumpInterrupted, NotAvailable
 from twinsock.inspect.records import parse_record
-from twinsock.inspect.sockets import DUMP_ATTEMPTS, PROTOCOL_NAMES, no_handler
+from twinsock.inspect.sockets import protocol_name
 from twinsock.uapi.in_ import IPPROTO_TCP
 from twinsock.uapi.inet_diag import TCPDIAG_GETSOCK
 from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_HDRLEN
@@ -133,7 +134,7 @@ class SocketTable:
             message = nlmsg(TCPDIAG_GETSOCK, NLM_F_REQUEST | NLM_F_DUMP, request.emit_compat())
         else:
             message = nlmsg(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, request.emit())
-        for _attempt in range(DUMP_ATTEMPTS):
+        for _attempt in range(ATTEMPTS):
             groups: dict[int, Group] = {}
             try:
                 for view in port.netlink(NETLINK_SOCK_DIAG, message, netns):
@@ -141,7 +142,7 @@ class SocketTable:
             except DumpInterrupted:
                 continue
             except OSError as error:
-                explained = no_handler(error, PROTOCOL_NAMES.get(request.protocol, str(request.protocol)))
+                explained = no_handler(error, protocol_name(request.protocol))
                 if not isinstance(explained, NotAvailable):
                     raise
                 if explained.strerror not in self.notes:
@@ -149,7 +150,7 @@ class SocketTable:
                 return
             self.groups += groups.values()
             return
-        raise OSError(0, "the socket tables changed during each of several dumps")
+        raise interrupted()
 
 
 def socket_table(
