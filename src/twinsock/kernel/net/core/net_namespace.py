@@ -4,13 +4,16 @@ Sysctls sit in fields that keep Linux's name; net/core/sysctl tables map their /
 
 from typing import TYPE_CHECKING
 
+from twinsock.kernel.net.core.addrs import AddressView
 from twinsock.kernel.sched.task import UserNamespace
 
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.sock import Proto
+    from twinsock.kernel.net.ipv4.bind_observer import BindObserver
     from twinsock.kernel.net.ipv4.inet_hashtables import InetHashinfo
+    from twinsock.kernel.net.ipv4.udp_table import UdpTable
 
 
 class NetnsCore:
@@ -32,6 +35,7 @@ class NetnsIpv4:
         self.sysctl_ip_prot_sock = 1024  # ip_unprivileged_port_start
         self.sysctl_ip_nonlocal_bind = 0
         self.sysctl_ip_autobind_reuse = 0
+        self.sysctl_tcp_migrate_req = 0
         self.sysctl_tcp_tw_reuse = 2
         self.sysctl_tcp_tw_reuse_delay = 1000
         self.sysctl_tcp_l3mdev_accept = 0
@@ -61,6 +65,9 @@ class Net:
         self.sockets_used = 0  # "sockets: used" of /proc/net/sockstat
         self.prot_inuse: list[int] = [0] * 64  # by Proto.inuse_idx
         self.tcp_hashinfo: InetHashinfo | None = None  # made by the first TCP socket
+        self.udp_table: UdpTable | None = None  # made by the first UDP socket
+        self.addrs = AddressView()  # which addresses are ours
+        self.bind_observer: BindObserver | None = None  # told why bind(2) says no
         self.dev_base: list[NetDevice] = []
         # counters, indexed by the constants of uapi/snmp.py
         self.ip_statistics = [0] * 38

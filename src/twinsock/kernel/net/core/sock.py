@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock_reuseport import SockReuseport
+    from twinsock.kernel.net.ipv4.inet_hashtables import Inet2BindBucket, InetBindBucket
     from twinsock.kernel.sched.task import Task
 
 # sk_flags bits, enum sock_flags
@@ -71,6 +72,14 @@ SK_FORCE_REUSE: Final = 2
 IN6ADDR_ANY: Final = bytes(16)
 
 
+class HlistHead:
+    """`struct hlist_head` of a chain of sockets that are linked by `sk_next` and `sk_prev`."""
+
+    def __init__(self) -> None:
+        self.first: SockCommon | None = None
+        self.count = 0
+
+
 class SockCommon:
     """`struct sock_common`: what the lookup tables need; shared by full, request and TIME_WAIT sockets."""
 
@@ -89,14 +98,69 @@ class SockCommon:
         self.sk_v6_daddr = IN6ADDR_ANY
         self.sk_v6_rcv_saddr = IN6ADDR_ANY
         self.sk_cookie = 0
-        self.sk_hash = -1  # established chain it is in, -1: none
+        self.sk_hash = -1  # 4-tuple hash while in the established table, else -1
         self.sk_refcnt = 1
+        # sk_node: its place in the established, listening or UDP chain `sk_head`
+        self.sk_head: HlistHead | None = None
+        self.sk_next: SockCommon | None = None
+        self.sk_prev: SockCommon | None = None
+        # sk_bind_node: its place among the owners of a TCP port
+        self.icsk_bind_hash: InetBindBucket | None = None
+        self.icsk_bind2_hash: Inet2BindBucket | None = None
+        self.sk_bind_next: SockCommon | None = None
+        self.sk_bind_prev: SockCommon | None = None
 
     def sock_gen_cookie(self) -> int:
         """Return SO_COOKIE, which is given on the first question."""
         if self.sk_cookie == 0:
             self.sk_cookie = self.sk_net.kernel.gen_cookie()
         return self.sk_cookie
+
+
+def sk_add_node(sk: SockCommon, head: HlistHead) -> None:
+    """Put a socket at the front of a chain."""
+    first = head.first
+    sk.sk_next = first
+    sk.sk_prev = None
+    if first is not None:
+        first.sk_prev = sk
+    head.first = sk
+    head.count += 1
+    sk.sk_head = head
+
+
+def sk_add_node_tail(sk: SockCommon, head: HlistHead) -> None:
+    """Put a socket at the end of a chain."""
+    last = head.first
+    if last is None:
+        sk_add_node(sk, head)
+        return
+    while last.sk_next is not None:
+        last = last.sk_next
+    last.sk_next = sk
+    sk.sk_prev = last
+    sk.sk_next = None
+    head.count += 1
+    sk.sk_head = head
+
+
+def sk_del_node_init(sk: SockCommon) -> bool:
+    """Take a socket out of its chain; tell whether it was in one."""
+    head = sk.sk_head
+    if head is None:
+        return False
+    after, before = sk.sk_next, sk.sk_prev
+    if before is None:
+        head.first = after
+    else:
+        before.sk_next = after
+    if after is not None:
+        after.sk_prev = before
+    head.count -= 1
+    sk.sk_head = None
+    sk.sk_next = None
+    sk.sk_prev = None
+    return True
 
 
 class Proto:

@@ -6,7 +6,6 @@ from twinsock.kernel.net.core.sock import IN6ADDR_ANY, Proto, Sock
 
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
-    from twinsock.kernel.net.ipv4.inet_hashtables import Inet2BindBucket, InetBindBucket
 
 # inet_flags bits
 INET_FLAGS_PKTINFO: Final = 0
@@ -77,8 +76,6 @@ class InetSock(Sock):
         self.pmtudisc = 1
         self.local_port_range = 0  # IP_LOCAL_PORT_RANGE: low | high << 16, 0: none
         self.rcv_tos = 0
-        self.icsk_bind_hash: InetBindBucket | None = None  # TCP: the port bucket it owns a place in
-        self.icsk_bind2_hash: Inet2BindBucket | None = None
 
     def inet_test_bit(self, bit: int) -> bool:
         """Tell whether inet flag `bit` is set."""
