@@ -7,10 +7,11 @@ from twinsock.uapi.errno import EACCES, ENOENT, EPERM, ESRCH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import TypeVar
 
     from twinsock.host.namespaces import Namespace
+    from twinsock.host.reuse import AnySocket
     from twinsock.inspect.owners import OwnerTable
 
     T = TypeVar("T")
@@ -75,6 +76,12 @@ class HostPort:
         from twinsock.host.owners import find_owners
 
         return find_owners(inodes)
+
+    def reuse_flags(self, netns: int, sockets: Sequence[AnySocket]) -> list[int]:
+        """Give each socket's reuse flags: REUSEADDR 1, REUSEPORT 2, or -1 where they cannot be seen."""
+        from twinsock.host.reuse import reuse_flags
+
+        return reuse_flags(0 if self._is_own(netns) else netns, sockets)
 
     def now_ns(self) -> int:
         """Give the wall clock in nanoseconds."""

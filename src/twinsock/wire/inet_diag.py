@@ -192,7 +192,7 @@ def bc_mark(mark: int, mask: int) -> bytes:
 
 
 def bc_autobound() -> bytes:
-    """Accept sockets whose port the kernel chose."""
+    """Accept sockets that did not choose their port with bind(): clients, and what listeners accepted."""
     return _OP.pack(INET_DIAG_BC_AUTO, 4, 8)
 
 

@@ -40,7 +40,7 @@ class NetlinkDiagMsg:
     def __init__(self, protocol: int, portid: int, inode: int, attributes: list[tuple[int, bytes]]) -> None:
         self.type: int = 3  # SOCK_RAW or SOCK_DGRAM
         self.protocol: int = protocol  # NETLINK_*
-        self.state: int = 0  # 1: connected to a destination
+        self.state: int = 0  # TCP_CLOSE, or TCP_ESTABLISHED with a destination
         self.portid: int = portid
         self.dst_portid: int = 0
         self.dst_group: int = 0
