@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "runtime": ("uapi", "wire", "kernel"),
     "host": ("uapi", "wire"),
     "inspect": ("uapi", "wire"),
-    "explain": ("uapi", "kernel", "inspect.records", "inspect.owners"),
+    "explain": ("uapi", "kernel", "inspect.records", "inspect.owners", "inspect.facts", "inspect.links", "inspect.address", "inspect.unix"),
     "ui": ("uapi", "inspect", "explain", "runtime", "host"),
     "": ("ui",),
 }

@@ -1,10 +1,55 @@
 """The `twinsock` command: picks the subcommand and imports only what that one needs."""
 
+from __future__ import annotations
+
 import sys
+
+COMMANDS = {
+    "why": ("twinsock.ui.why", "why can (or could) an address not be bound or reached, and what helps"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand and return its exit code."""
     args = sys.argv[1:] if argv is None else argv
-    print(f"twinsock: no such command: {args[0] if args else '(none)'}", file=sys.stderr)
-    return 2
+    if not args:
+        print(usage(), end="", file=sys.stderr)
+        return 2
+    name = args[0]
+    if name in ("--help", "-h", "help"):
+        if len(args) > 1 and args[1] in COMMANDS:
+            return run(args[1], ["--help"])
+        print(usage(), end="")
+        return 0
+    if name in ("--version", "-V"):
+        print("twinsock " + str(sys.modules["twinsock"].__version__))
+        return 0
+    if name not in COMMANDS:
+        from twinsock.ui.args import did_you_mean, printable
+
+        hint = did_you_mean(name, tuple(COMMANDS)) or "; see twinsock --help"
+        print(f"twinsock: no such command: {printable(name)}{hint}", file=sys.stderr)
+        return 2
+    return run(name, args[1:])
+
+
+def run(name: str, args: list[str]) -> int:
+    """Import a subcommand and run it, with a polite end for ^C and closed pipes."""
+    try:
+        code: int = __import__(COMMANDS[name][0], fromlist=["main"]).main(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush is silent
+        return 141
+
+
+def usage() -> str:
+    """Give the text of `twinsock --help`."""
+    lines = ["usage: twinsock COMMAND [...]      twinsock COMMAND --help", ""]
+    lines += [f"  {name:<11} {text}" for name, (_module, text) in COMMANDS.items()]
+    return "\n".join(lines) + "\n"

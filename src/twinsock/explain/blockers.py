@@ -1,0 +1,229 @@
+"""Who is in the way: state, owner, how long it lasts, and why it counts as a conflict, in words."""
+
+from __future__ import annotations
+
+from twinsock.explain.report import OK, Blocker, Holder
+from twinsock.explain.words import (
+    is_time_wait,
+    join_words,
+    show_endpoint,
+    show_ms,
+    show_reuse,
+    state_of,
+)
+from twinsock.inspect.address import format_address
+from twinsock.inspect.facts import MAPPED_PREFIX, REUSEADDR, REUSEPORT
+from twinsock.kernel.net.ipv4.bind_observer import (
+    RULE_AUTOMATIC,
+    RULE_IN_GROUP,
+    RULE_LISTENING,
+    RULE_NO_SHARED_FLAG,
+    RULE_OTHER_UID,
+)
+from twinsock.uapi.in_ import IPPROTO_UDP
+from twinsock.uapi.socket import AF_INET6
+from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinsock.explain.report import Report
+    from twinsock.explain.twin import Attempt
+    from twinsock.inspect.facts import Question, Snapshot
+    from twinsock.inspect.owners import OwnerTable
+    from twinsock.inspect.records import SocketRecord
+
+RULE_IDS = {
+    RULE_NO_SHARED_FLAG: "no-shared-flag",
+    RULE_LISTENING: "owner-listens",
+    RULE_OTHER_UID: "other-user",
+    RULE_IN_GROUP: "already-in-group",
+    RULE_AUTOMATIC: "automatic-port",
+}
+PARENTS_SHOWN = 3
+
+
+def describe_blockers(report: Report, snapshot: Snapshot, attempt: Attempt) -> None:
+    """Add a Blocker for each owner of the port that the twin found in the way."""
+    if report.result == OK:
+        return
+    for index, rule in attempt.hits:
+        report.blockers.append(describe(snapshot, index, rule))
+    _merge(report)
+
+
+def describe(snapshot: Snapshot, index: int, rule: int) -> Blocker:
+    """Describe one socket and the rule by which it refuses."""
+    record = snapshot.sockets[index]
+    blocker = Blocker(index)
+    blocker.state = state_of(record)
+    blocker.local = show_endpoint(record.local, record.local_port)
+    if record.remote_port:
+        blocker.remote = show_endpoint(record.remote, record.remote_port)
+    blocker.device = interface(snapshot, record.ifindex)
+    blocker.netns = snapshot.netns
+    blocker.uid = -1 if is_time_wait(record) else record.uid
+    blocker.inode = record.inode
+    blocker.cookie = record.cookie
+    blocker.count = snapshot.counts[index]
+    blocker.reuse = snapshot.flags[index]
+    if is_time_wait(record):
+        blocker.lasts_ms = record.expires_ms
+    _add_holders(blocker, snapshot.owners, record)
+    blocker.rule = RULE_IDS.get(rule, "conflict")
+    blocker.why = overlap(snapshot.question, record, blocker.device) + " " + reason(snapshot, record, rule, blocker.reuse)
+    blocker.facts = _facts(snapshot, record, blocker)
+    return blocker
+
+
+def _merge(report: Report) -> None:
+    """Tell of sockets that differ only in their peer once."""
+    kept: list[Blocker] = []
+    for blocker in report.blockers:
+        pids = [(holder.pid) for holder in blocker.holders]
+        for other in kept:
+            same = (other.state, other.local, other.device, other.rule, other.reuse, other.ghost)
+            if same == (blocker.state, blocker.local, blocker.device, blocker.rule, blocker.reuse, blocker.ghost):
+                if pids == [(holder.pid) for holder in other.holders]:
+                    other.count += blocker.count
+                    other.lasts_ms = max(other.lasts_ms, blocker.lasts_ms)
+                    break
+        else:
+            kept.append(blocker)
+    report.blockers = kept
+
+
+def _add_holders(blocker: Blocker, owners: OwnerTable | None, record: SocketRecord) -> None:
+    """Add the processes that hold the socket, or what keeps it if none does."""
+    if owners is None:
+        return
+    for owner in owners.owners_of(record.inode) if record.inode else []:
+        holder = Holder(owner.pid, owner.fd, owner.comm, owner.uid)
+        holder.command = " ".join(owner.cmdline)
+        holder.unit = owner.unit
+        for parent in owners.parents(owner.pid)[:PARENTS_SHOWN]:
+            holder.parents.append(f"{parent.comm} (pid {parent.pid})")
+        blocker.holders.append(holder)
+    if blocker.holders:
+        return
+    if not record.inode:
+        blocker.ghost = (
+            "no process: the kernel keeps it for the closed connection"
+            if is_time_wait(record)
+            else "no process: not accepted yet, or closed by its program while the kernel finishes the connection"
+        )
+        return
+    ghost = owners.ghost(record.inode)
+    if ghost is not None:
+        blocker.ghost = ghost.text
+
+
+def overlap(question: Question, record: SocketRecord, device: str) -> str:
+    """Say why the two addresses are the same place."""
+    theirs = format_address(record.local)
+    mine = format_address(question.address)
+    wide_theirs = not any(record.local) or (len(record.local) == 16 and record.local == MAPPED_PREFIX + bytes(4))
+    text = ""
+    if record.local == question.address:
+        text = f"It has the same address{'' if not wide_theirs else ' (' + theirs + ', every address)'}"
+    elif wide_theirs:
+        both = record.family == AF_INET6 and not record.v6only and record.local[:12] != MAPPED_PREFIX
+        text = f"Its address {theirs} covers " + (
+            "every IPv6 and, without IPV6_V6ONLY, every IPv4 address" if both else "every IPv4 address"
+        )
+    elif question.is_wildcard():
+        dual = question.family == AF_INET6 and len(record.local) == 4
+        text = f"Your address {mine} covers its {theirs}" + (" (without IPV6_V6ONLY it means every IPv4 address too)" if dual else "")
+    else:
+        text = f"Its address {theirs} and yours, {mine}, are the same"
+    if question.device and not device:
+        text += f", and being bound to no interface it covers {question.device}"
+    elif device and not question.device:
+        text += f", and without SO_BINDTODEVICE yours covers its interface {device}"
+    return text + "."
+
+
+def reason(snapshot: Snapshot, record: SocketRecord, rule: int, flags: int) -> str:
+    """Say why the pair is not excused, for the rule that the twin named."""
+    question = snapshot.question
+    kind = "it listens" if record.state == TCP_LISTEN else "it is in " + state_of(record)
+    if rule == RULE_AUTOMATIC:
+        return "A port that the kernel chooses is never one that somebody else has."
+    if rule == RULE_LISTENING:
+        return "Both have SO_REUSEADDR, but that excuses nobody from a socket that listens."
+    if rule == RULE_OTHER_UID:
+        return (
+            "Both have SO_REUSEPORT, but a port is shared only among sockets of one user: "
+            f"it belongs to uid {record.uid}, yours would belong to uid {uid_of(snapshot)}."
+        )
+    if rule == RULE_IN_GROUP:
+        return "Both have SO_REUSEPORT, but yours is in a group already."
+    if flags < 0:
+        return f"Whether it set SO_REUSEADDR or SO_REUSEPORT is hidden; {kind}."
+    return _no_shared_flag(question, record, flags)
+
+
+def _no_shared_flag(question: Question, record: SocketRecord, flags: int) -> str:
+    """Explain a pair without a flag that both have."""
+    listens = record.state == TCP_LISTEN
+    waits = is_time_wait(record)
+    if question.reuseport and not flags & REUSEPORT:
+        text = "SO_REUSEPORT counts only if both have it, and it does not."
+        if not question.reuseaddr:
+            return text
+    if question.reuseaddr and not flags & REUSEADDR:
+        if listens:
+            return "It listens without SO_REUSEPORT, so it shares its port with nobody; SO_REUSEADDR never helps against a listener."
+        if waits:
+            return (
+                "SO_REUSEADDR counts only if both have it: TIME_WAIT keeps the flag of the socket that was closed, "
+                "and that one had not set it. The flag in the new server alone does not help."
+            )
+        return "SO_REUSEADDR counts only if both have it, and it does not."
+    if listens:
+        shared = " It has SO_REUSEPORT, yours does not." if flags & REUSEPORT else ""
+        return "A listening socket shares its port only if both have SO_REUSEPORT and the same user." + shared
+    if flags & REUSEADDR and not question.reuseaddr:
+        return "It has SO_REUSEADDR, yours does not; both must have it."
+    if flags & REUSEPORT and not question.reuseport:
+        return "It has SO_REUSEPORT, yours does not; both must have it."
+    if record.protocol != IPPROTO_UDP and record.state == TCP_CLOSE:
+        return "A port that is bound is taken, whether its owner listens or not."
+    return "Neither has SO_REUSEADDR or SO_REUSEPORT."
+
+
+def uid_of(snapshot: Snapshot) -> int:
+    """Give the uid that would own the new socket."""
+    return snapshot.question.uid if snapshot.question.uid >= 0 else snapshot.task.uid
+
+
+def looks_outgoing(snapshot: Snapshot, record: SocketRecord) -> bool:
+    """Tell whether a connected socket seems to be a client's: automatic range, and nobody listens on its port."""
+    if record.state in (TCP_LISTEN, TCP_CLOSE) or not record.remote_port:
+        return False
+    low, high = snapshot.sysctls.port_range
+    if not low <= record.local_port <= high:
+        return False
+    return not any(other.state == TCP_LISTEN and other.local_port == record.local_port for other in snapshot.sockets)
+
+
+def interface(snapshot: Snapshot, index: int) -> str:
+    """Name an interface, empty for none."""
+    if not index:
+        return ""
+    return snapshot.links.name(index) if snapshot.links is not None else f"if{index}"
+
+
+def _facts(snapshot: Snapshot, record: SocketRecord, blocker: Blocker) -> list[str]:
+    """Collect what else is worth knowing about the socket."""
+    facts = [show_reuse(blocker.reuse)]
+    if record.family == AF_INET6 and not any(record.local):
+        facts.append("IPV6_V6ONLY" if record.v6only else "IPv4 too")
+    if is_time_wait(record):
+        facts.append(f"ends in {show_ms(record.expires_ms)}")
+    if blocker.state == "BOUND" and record.protocol != IPPROTO_UDP:
+        facts.append("bound, not listening: netstat and lsof do not show it")
+    if looks_outgoing(snapshot, record):
+        facts.append("an outgoing connection: the kernel chose this port for it")
+    if len({holder.pid for holder in blocker.holders}) > 1:
+        facts.append("shared by " + join_words([f"{holder.comm} (pid {holder.pid})" for holder in blocker.holders]))
+    return facts

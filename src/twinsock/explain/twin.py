@@ -1,0 +1,270 @@
+"""Load a live host's sockets into the twin and ask the twin's own bind(2) and listen(2).
+
+Nothing here decides anything: sockets are put into the tables as the kernel reports them, and what inet_bind(),
+inet6_bind() and inet_csk_listen_start() return is the answer. What the tables remember of earlier owners beyond their
+present flags (a SO_REUSEPORT owner that switched the option off later) cannot be seen from outside and is left out.
+"""
+
+from __future__ import annotations
+
+from twinsock.explain.words import TIMER_TIME_WAIT
+from twinsock.inspect.facts import CAP_FULL, REUSEADDR, REUSEPORT
+from twinsock.kernel.kernel import Kernel
+from twinsock.kernel.net.core.addrs import AddressTable
+from twinsock.kernel.net.core.sock import SK_CAN_REUSE
+from twinsock.kernel.net.ipv4.adopt import (
+    adopt_tcp,
+    adopt_udp,
+    new_socket,
+    new_tcp_sock,
+    new_timewait_sock,
+    new_udp_sock,
+    set_addresses,
+)
+from twinsock.kernel.net.ipv4.bind_observer import BindObserver
+from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_FREEBIND, INET_FLAGS_TRANSPARENT, InetSock
+from twinsock.kernel.sched.task import Cred, Task
+from twinsock.uapi.errno import EMFILE, ENODEV, EPERM
+from twinsock.uapi.in_ import IPPROTO_UDP
+from twinsock.uapi.rtnetlink import RTN_LOCAL
+from twinsock.uapi.socket import AF_INET6
+from twinsock.uapi.tcp import TCP_SYN_RECV
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinsock.inspect.facts import Question, Snapshot
+    from twinsock.inspect.records import SocketRecord
+    from twinsock.kernel.net.core.net import Socket
+    from twinsock.kernel.net.core.net_namespace import Net
+    from twinsock.kernel.net.core.sock import Sock, SockCommon
+
+_BACKLOG = 128
+
+
+class Attempt:
+    """How one try on the twin ended."""
+
+    def __init__(self) -> None:
+        self.call = ""  # the one that failed, or the last one
+        self.errno = 0  # positive
+        self.hits: list[tuple[int, int]] = []  # (index into Snapshot.sockets, RULE_*) of who refused
+        self.path: list[str] = []  # kernel functions, outermost first
+        self.port = 0  # the port that was got
+        self.range = (0, 0)  # of an automatic port that was not found
+
+    def fail(self, call: str, errno: int, path: list[str]) -> Attempt:
+        """Note a failure."""
+        self.call = call
+        self.errno = errno
+        self.path = path
+        return self
+
+
+class Witness(BindObserver):
+    """Remembers who refused and in which functions."""
+
+    def __init__(self, indices: dict[int, int]) -> None:
+        self.indices = indices  # id of a socket -> index into Snapshot.sockets
+        self.hits: list[tuple[int, int]] = []
+        self.functions: list[str] = []
+        self.range = (0, 0)
+
+    def owner_seen(self, sk: Sock, owner: SockCommon, port: int, verdict: int) -> None:
+        """Remember an owner that refuses."""
+        if verdict > 0 and id(owner) in self.indices:
+            self.hits.append((self.indices[id(owner)], verdict))
+
+    def range_exhausted(self, sk: Sock, low: int, high: int) -> None:
+        """Remember which range was searched."""
+        self.range = (low, high)
+
+    def refused(self, sk: Sock, function: str, err: int) -> None:
+        """Remember the functions, innermost first."""
+        self.functions.append(function)
+
+
+class AdoptedHost:
+    """A snapshot that can be asked any number of times."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+
+    def attempt(self, question: Question, flags: list[int], without: frozenset[int] = frozenset()) -> Attempt:
+        """Try the question's calls with these reuse flags of the other sockets, some of which may be left out."""
+        attempt = Attempt()
+        task = self.snapshot.task
+        if task.fds_max >= 0 and task.fds_open >= task.fds_max:
+            return attempt.fail("socket", EMFILE, ["__sys_socket", "get_unused_fd_flags"])
+        if self.snapshot.missing_device and self.snapshot.missing_device == question.device:
+            return attempt.fail("setsockopt", ENODEV, ["__sys_setsockopt", "sock_bindtoindex"])
+        if question.transparent and not (task.may_be_transparent() if question.uid < 0 else not question.uid):
+            return attempt.fail("setsockopt", EPERM, ["__sys_setsockopt", "do_ip_setsockopt"])
+        net = self._net()
+        witness = Witness(self._load(net, question, flags, without))
+        net.bind_observer = witness
+        self._call(net, question, attempt, witness)
+        attempt.hits = witness.hits
+        attempt.range = witness.range
+        return attempt
+
+    def _call(self, net: Net, question: Question, attempt: Attempt, witness: Witness) -> None:
+        """Make the system calls."""
+        from twinsock.kernel.net.ipv4.af_inet import inet_bind
+
+        task = self._task(net, question)
+        sock = self._new_socket(task, question)
+        if question.family == AF_INET6:
+            from twinsock.kernel.net.ipv6.af_inet6 import inet6_bind
+
+            err = inet6_bind(task, sock, _sockaddr(question, self.snapshot.zone_index))
+        else:
+            err = inet_bind(task, sock, _sockaddr(question, 0))
+        attempt.call = "bind"
+        if err:
+            attempt.fail("bind", -err, ["__sys_bind", *reversed(witness.functions)])
+            return
+        sk = sock.sk
+        assert isinstance(sk, InetSock)
+        attempt.port = sk.sk_num
+        if not question.listen or question.protocol == IPPROTO_UDP:
+            return
+        from twinsock.kernel.net.ipv4.inet_connection_sock import InetConnectionSock, inet_csk_listen_start
+
+        assert isinstance(sk, InetConnectionSock)
+        sk.sk_max_ack_backlog = _BACKLOG
+        err = inet_csk_listen_start(sk)
+        attempt.call = "listen"
+        if err:
+            attempt.fail("listen", -err, ["__sys_listen", "inet_listen", "__inet_listen_sk", *reversed(witness.functions)])
+
+    def _net(self) -> Net:
+        """Make a namespace with the host's settings and addresses."""
+        snapshot = self.snapshot
+        sysctls = snapshot.sysctls
+        net = Kernel().init_net
+        net.ipv4.sysctl_ip_prot_sock = sysctls.unprivileged_port_start
+        net.ipv4.sysctl_ip_nonlocal_bind = sysctls.nonlocal_bind
+        net.ipv4.sysctl_ip_autobind_reuse = sysctls.autobind_reuse
+        net.ipv4.ip_local_ports_low, net.ipv4.ip_local_ports_high = sysctls.port_range
+        net.ipv4.sysctl_local_reserved_ports = sysctls.reserved
+        net.ipv6.sysctl_bindv6only = sysctls.bindv6only
+        net.ipv6.sysctl_ip_nonlocal_bind = sysctls.nonlocal_bind6
+        table = AddressTable()
+        links = snapshot.links
+        if links is not None:
+            for link in links.by_index.values():
+                table.add_device(link.index, link.flags, links.vrf_of(link.index))
+        for route in snapshot.routes:
+            table.add_route4(int.from_bytes(route.dst, "big"), route.prefix, route.type)
+        for local in snapshot.addresses:
+            if len(local.address) == 16:
+                table.add_address6(local.index, local.address, local.scope, local.flags)
+            elif not snapshot.routes:
+                table.add_route4(int.from_bytes(local.address, "big"), 32, RTN_LOCAL)
+        net.addrs = table
+        return net
+
+    def _task(self, net: Net, question: Question) -> Task:
+        """Make the task that calls."""
+        task = self.snapshot.task
+        uid = task.uid if question.uid < 0 else question.uid
+        cred = Cred(uid, task.gid, net.kernel.init_user_ns)
+        if uid == task.uid:
+            cred.cap_effective = task.caps
+        else:
+            cred.cap_effective = CAP_FULL if uid == 0 else 0
+        return Task(net.kernel, net, None, cred, 1, "why")
+
+    def _new_socket(self, task: Task, question: Question) -> Socket:
+        """Make the socket and set the question's options."""
+        sk: InetSock
+        if question.protocol == IPPROTO_UDP:
+            sk = new_udp_sock(task.net, question.family)
+        else:
+            sk = new_tcp_sock(task.net, question.family)
+        sk.sk_reuse = SK_CAN_REUSE if question.reuseaddr else 0
+        sk.sk_reuseport = 1 if question.reuseport else 0
+        sk.sk_bound_dev_if = self.snapshot.device_index if question.device else 0
+        sk.inet_assign_bit(INET_FLAGS_FREEBIND, question.freebind)
+        sk.inet_assign_bit(INET_FLAGS_TRANSPARENT, question.transparent)
+        if question.v6only >= 0:
+            sk.sk_ipv6only = question.v6only
+        return new_socket(task, sk)
+
+    def _load(self, net: Net, question: Question, flags: list[int], without: frozenset[int]) -> dict[int, int]:
+        """Put the host's sockets into the tables; gives id of a socket -> index."""
+        snapshot = self.snapshot
+        indices: dict[int, int] = {}
+        udp = question.protocol == IPPROTO_UDP
+        if question.port and question.port != snapshot.question.port:
+            for record in snapshot.nearby:
+                if record.local_port == question.port:
+                    _adopt_udp(net, record, 0) if udp else _adopt_tcp(net, record, 0)
+            return indices
+        order = _by_age(snapshot.sockets) if udp else range(len(snapshot.sockets))
+        for index in order:
+            if index in without:
+                continue
+            record = snapshot.sockets[index]
+            sk = _adopt_udp(net, record, flags[index]) if udp else _adopt_tcp(net, record, flags[index])
+            if sk is not None:
+                indices[id(sk)] = index
+        self._kept = net  # ids stay valid as long as the sockets live
+        return indices
+
+
+def _adopt_tcp(net: Net, record: SocketRecord, flags: int) -> SockCommon | None:
+    """Make a TCP socket of the host an owner of its port."""
+    if record.state == TCP_SYN_RECV and not record.inode:
+        return None  # a request: its listener owns the port
+    if record.timer == TIMER_TIME_WAIT:
+        mini = new_timewait_sock(net, record.family)
+        mini.tw_substate = record.state
+        sk: SockCommon = mini
+    else:
+        whole = new_tcp_sock(net, record.family)
+        whole.sk_uid = record.uid
+        whole.sk_state = record.state
+        sk = whole
+    _fill(sk, record, flags)
+    adopt_tcp(sk, record.local_port)
+    return sk
+
+
+def _adopt_udp(net: Net, record: SocketRecord, flags: int) -> SockCommon:
+    """Make a UDP socket of the host an owner of its port."""
+    sk = new_udp_sock(net, record.family)
+    sk.sk_uid = record.uid
+    sk.sk_state = record.state
+    _fill(sk, record, flags)
+    adopt_udp(sk, record.local_port)
+    return sk
+
+
+def _fill(sk: SockCommon, record: SocketRecord, flags: int) -> None:
+    """Set what the rules look at."""
+    sk.sk_reuse = SK_CAN_REUSE if flags & REUSEADDR else 0
+    sk.sk_reuseport = 1 if flags & REUSEPORT else 0
+    sk.sk_bound_dev_if = record.ifindex
+    sk.sk_dport = record.remote_port
+    sk.sk_ipv6only = 1 if record.v6only else 0
+    set_addresses(sk, record.local, record.remote)
+
+
+def _by_age(records: list[SocketRecord]) -> list[int]:
+    """Order UDP sockets oldest first: each family's dump is newest first, and inodes tell the two families' ages."""
+    four = [index for index, record in enumerate(records) if record.family != AF_INET6][::-1]
+    six = [index for index, record in enumerate(records) if record.family == AF_INET6][::-1]
+    merged: list[int] = []
+    while four and six:
+        older = four if records[four[0]].inode < records[six[0]].inode else six
+        merged.append(older.pop(0))
+    return merged + four + six
+
+
+def _sockaddr(question: Question, scope: int) -> bytes:
+    """Write the address as bind(2) takes it."""
+    port = question.port.to_bytes(2, "big")
+    if question.family != AF_INET6:
+        return question.family.to_bytes(2, "little") + port + question.address + bytes(8)
+    return question.family.to_bytes(2, "little") + port + bytes(4) + question.address + scope.to_bytes(4, "little")

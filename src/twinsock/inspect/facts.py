@@ -1,0 +1,147 @@
+"""The facts behind one answer, as plain records: what is asked, by whom, and all that the kernel says about it.
+
+`inspect.gather` fills a Snapshot through a KernelPort; explain reads it and asks nobody else.
+"""
+
+from __future__ import annotations
+
+from twinsock.inspect.sysctl import BindSysctls
+from twinsock.uapi.capability import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW
+from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP
+from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNIX, SOCK_SEQPACKET, SOCK_STREAM
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from twinsock.inspect.links import Address, Links, Route
+    from twinsock.inspect.owners import OwnerTable
+    from twinsock.inspect.records import SocketRecord
+
+    class NamespaceFacts(Protocol):
+        """What is told about a network namespace."""
+
+        inode: int
+        names: list[str]
+        pids: list[int]
+        pid_count: int
+        holders: list[str]
+        accessible: bool
+        reason: str
+
+
+FLAGS_UNKNOWN = -1
+REUSEADDR = 1
+REUSEPORT = 2
+CAP_FULL = (1 << 41) - 1
+MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+
+
+class Question:
+    """What is asked. Addresses are 4 or 16 bytes in network order."""
+
+    def __init__(self) -> None:
+        self.family = AF_INET
+        self.protocol = IPPROTO_TCP  # IPPROTO_TCP, UDP or MPTCP; 0 for AF_UNIX
+        self.type = SOCK_STREAM  # AF_UNIX only: SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET
+        self.address = bytes(4)
+        self.port = 0
+        self.zone = ""  # the interface after '%' in an IPv6 address
+        self.path = b""  # AF_UNIX: the path, or NUL and the abstract name
+        self.connect = False
+        self.reuseaddr = False
+        self.reuseport = False
+        self.v6only = -1  # 1, 0, or -1: net.ipv6.bindv6only decides
+        self.freebind = False
+        self.transparent = False
+        self.device = ""
+        self.listen = True
+        self.uid = -1  # -1: the caller's, or that of `pid`
+        self.pid = 0  # 0: the caller
+        self.netns = 0  # inode of the namespace, 0: the caller's or that of `pid`
+
+    def is_wildcard(self) -> bool:
+        """Tell whether the address is 0.0.0.0, :: or ::ffff:0.0.0.0."""
+        return not any(self.address) or (self.family == AF_INET6 and self.address == MAPPED_PREFIX + bytes(4))
+
+    def is_mapped(self) -> bool:
+        """Tell whether the address is an IPv4 one in IPv6 clothes."""
+        return self.family == AF_INET6 and self.address[:12] == MAPPED_PREFIX
+
+    def is_stream(self) -> bool:
+        """Tell whether the socket can listen."""
+        return self.type in (SOCK_STREAM, SOCK_SEQPACKET) if self.family == AF_UNIX else self.protocol != IPPROTO_UDP
+
+    def is_unix(self) -> bool:
+        """Tell whether this is about a UNIX socket."""
+        return self.family == AF_UNIX
+
+    def copy(self) -> Question:
+        """Give an equal question that can be changed."""
+        other = Question()
+        other.__dict__.update(self.__dict__)
+        return other
+
+
+class TaskRecord:
+    """The task that would make the system calls."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid  # 0: the caller
+        self.comm = ""
+        self.uid = 0  # effective
+        self.gid = 0
+        self.groups: list[int] = []
+        self.caps = 0  # CapEff
+        self.netns = 0  # inode, 0 if hidden
+        self.userns = 0
+        self.fds_open = -1
+        self.fds_max = -1  # soft RLIMIT_NOFILE
+        self.seccomp = 0  # 0 off, 1 strict, 2 filters
+        self.cgroup = ""  # of cgroup v2
+        self.exe = ""
+
+    def capable(self, cap: int) -> bool:
+        """Tell whether a capability is in the effective set."""
+        return bool(self.caps >> cap & 1)
+
+    def may_be_transparent(self) -> bool:
+        """Tell whether IP_TRANSPARENT can be set."""
+        return self.capable(CAP_NET_RAW) or self.capable(CAP_NET_ADMIN)
+
+    def may_bind_low_ports(self) -> bool:
+        """Tell whether privileged ports are allowed."""
+        return self.capable(CAP_NET_BIND_SERVICE)
+
+
+class Elsewhere:
+    """Sockets with the same port in another namespace: no conflict, but worth knowing."""
+
+    def __init__(self, namespace: NamespaceFacts, sockets: list[SocketRecord]) -> None:
+        self.namespace = namespace
+        self.sockets = sockets
+
+
+class Snapshot:
+    """The facts behind one answer."""
+
+    def __init__(self, question: Question, task: TaskRecord) -> None:
+        self.question = question
+        self.task = task
+        self.netns = question.netns or task.netns
+        self.now_ns = 0
+        self.sysctls = BindSysctls()
+        self.sockets: list[SocketRecord] = []  # of this port (port 0, connect: of the whole range)
+        self.counts: list[int] = []  # how many sockets each of `sockets` stands for
+        self.flags: list[int] = []  # REUSEADDR 1, REUSEPORT 2; FLAGS_UNKNOWN
+        self.links: Links | None = None  # None: not asked for
+        self.addresses: list[Address] = []
+        self.routes: list[Route] = []  # of the local table
+        self.nearby: list[SocketRecord] = []  # of the ports just above
+        self.nearby_ports = 0  # how many ports above were looked at
+        self.device_index = 0  # of question.device
+        self.zone_index = 0  # of question.zone
+        self.owners: OwnerTable | None = None
+        self.elsewhere: list[Elsewhere] = []
+        self.hidden: list[str] = []  # what permission hid, each a sentence
+        self.missing_device = ""

@@ -1,0 +1,253 @@
+"""Gather the facts for one Question through a KernelPort.
+
+Only what the question needs is asked: the sockets of one port (compared in the kernel), a handful of sysctls, the type
+of one address. Connected sockets that are alike to bind(2) (same local address, state class, interface, user) are kept
+as a few samples and a count, so that a server with 100,000 connections costs one pass over them.
+"""
+
+from __future__ import annotations
+
+from twinsock.inspect.ask import ATTEMPTS, interrupted, no_handler
+from twinsock.inspect.facts import FLAGS_UNKNOWN, Snapshot, TaskRecord
+from twinsock.inspect.links import get_addresses, get_links, get_local_routes
+from twinsock.inspect.port import DumpInterrupted, NotAvailable
+from twinsock.inspect.records import parse_record
+from twinsock.inspect.sockets import protocol_name
+from twinsock.inspect.sysctl import bind_sysctls
+from twinsock.uapi.inet_diag import INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE
+from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST
+from twinsock.uapi.rtnetlink import RT_TABLE_LOCAL
+from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
+from twinsock.uapi.socket import AF_INET, AF_INET6
+from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
+from twinsock.wire.inet_diag import ALL_STATES, MSG_SIZE, InetDiagReq, bc_and, bc_port
+from twinsock.wire.netlink import nlmsg, spans
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from twinsock.inspect.facts import Question
+    from twinsock.inspect.port import KernelPort
+    from twinsock.inspect.records import SocketRecord
+
+    class FileStat(Protocol):
+        """The fields of `struct stat` that are used."""
+
+        inode: int
+        device: int
+        mode: int
+        size: int
+        uid: int
+        gid: int
+
+    class Files(Protocol):
+        """The file system, live or simulated."""
+
+        def stat(self, path: str | bytes, follow: bool = True) -> FileStat:
+            """Look at a path. Raises OSError."""
+            ...
+
+        def pids(self) -> list[int]:
+            """List the processes that can be seen."""
+            ...
+
+
+SAMPLES_MAX = 32
+_TIMER_TIME_WAIT = 3
+_NO_INODE = bytes(4)
+NEARBY_PORTS = 12
+
+
+def take_snapshot(port: KernelPort, files: Files, question: Question) -> Snapshot:
+    """Gather the facts for a question about an internet address. Raises OSError and NotAvailable."""
+    snapshot = Snapshot(question, read_task(port, files, question.pid))
+    snapshot.now_ns = port.now_ns()
+    snapshot.sysctls = bind_sysctls(port, snapshot.netns)
+    if question.device or question.zone or not question.is_wildcard():
+        read_addresses(port, snapshot)
+        find_devices(snapshot)
+    if question.port and not question.connect:
+        last = min(question.port + NEARBY_PORTS, 65535)
+        snapshot.nearby_ports = last - question.port
+        here = bc_and(bc_port(INET_DIAG_BC_S_GE, question.port), bc_port(INET_DIAG_BC_S_LE, last))
+        for family in (AF_INET, AF_INET6):
+            add_sockets(port, snapshot, family, here)
+    return snapshot
+
+
+def complete(port: KernelPort, snapshot: Snapshot) -> None:
+    """Add what only matters once there are sockets of this port: their reuse flags and owners, and other addresses."""
+    if not snapshot.sockets:
+        return
+    snapshot.flags = port.reuse_flags(snapshot.netns, snapshot.sockets)
+    snapshot.owners = port.owners({record.inode for record in snapshot.sockets if record.inode})
+    if snapshot.links is None:
+        read_addresses(port, snapshot)
+
+
+def find_devices(snapshot: Snapshot) -> None:
+    """Find the indices of the interfaces that the question names."""
+    question = snapshot.question
+    if question.device:
+        snapshot.device_index = _index_of(snapshot, question.device)
+    if question.zone:
+        snapshot.zone_index = int(question.zone) if question.zone.isdecimal() else _index_of(snapshot, question.zone)
+
+
+def _index_of(snapshot: Snapshot, name: str) -> int:
+    """Find an interface by name, 0 if there is none, which is noted."""
+    link = snapshot.links.by_name.get(name) if snapshot.links is not None else None
+    if link is None:
+        snapshot.missing_device = name
+        return 0
+    return link.index
+
+
+def read_addresses(port: KernelPort, snapshot: Snapshot) -> None:
+    """Read interfaces, addresses, and the IPv4 routes that make an address local."""
+    try:
+        snapshot.links = get_links(port, snapshot.netns)
+        snapshot.addresses = get_addresses(port, 0, snapshot.netns)
+        question = snapshot.question
+        if not question.is_wildcard() and (question.family == AF_INET or question.is_mapped()):
+            snapshot.routes = get_local_routes(port, AF_INET, RT_TABLE_LOCAL, snapshot.netns)
+    except OSError as error:
+        snapshot.hidden.append(f"the interfaces and addresses cannot be read: {error.strerror}")
+
+
+def add_sockets(port: KernelPort, snapshot: Snapshot, family: int, bytecode: bytes) -> None:
+    """Add the sockets of one family that the bytecode accepts. Raises OSError."""
+    protocol = snapshot.question.protocol
+    request = InetDiagReq(family, 6 if protocol == 262 else protocol, ALL_STATES)
+    request.bytecode = bytecode
+    message = nlmsg(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, request.emit())
+    for _attempt in range(ATTEMPTS):
+        samples = _Samples(request.protocol, snapshot.netns)
+        try:
+            for view in port.netlink(NETLINK_SOCK_DIAG, message, snapshot.netns):
+                samples.take(view)
+        except DumpInterrupted:
+            continue
+        except OSError as error:
+            found = no_handler(error, protocol_name(request.protocol))
+            if family == AF_INET6 and isinstance(found, NotAvailable):
+                return
+            raise found from None
+        wanted = snapshot.question.port
+        for record, count in zip(samples.records, samples.counts, strict=True):
+            if wanted and record.local_port != wanted:
+                snapshot.nearby.append(record)
+            else:
+                snapshot.sockets.append(record)
+                snapshot.counts.append(count)
+                snapshot.flags.append(FLAGS_UNKNOWN)
+        return
+    raise interrupted()
+
+
+class _Samples:
+    """The sockets of one dump, with those that are alike counted instead of kept."""
+
+    def __init__(self, protocol: int, netns: int) -> None:
+        self.protocol = protocol
+        self.netns = netns
+        self.records: list[SocketRecord] = []
+        self.counts: list[int] = []
+        self._seen: dict[tuple[object, ...], int] = {}
+        self._last: dict[tuple[object, ...], int] = {}
+
+    def take(self, view: memoryview) -> None:
+        """Look at one datagram's messages."""
+        seen = self._seen
+        data = bytes(view)
+        for type_, _flags, start, end in spans(data):
+            if type_ != SOCK_DIAG_BY_FAMILY or end - start < MSG_SIZE:
+                continue
+            state = data[start + 1]
+            if state in (TCP_LISTEN, TCP_CLOSE):
+                self._keep(data, start, end)
+                continue
+            waits = data[start + 2] == _TIMER_TIME_WAIT
+            # family, local port, local address, interface, user, state class, whether a program holds it
+            alike = (
+                *(data[start], data[start + 4 : start + 6], data[start + 8 : start + 24], data[start + 40 : start + 44]),
+                *(data[start + 64 : start + 68], waits, data[start + 68 : start + 72] == _NO_INODE),
+            )
+            number = seen.get(alike, 0)
+            seen[alike] = number + 1
+            if number < SAMPLES_MAX:
+                self._last[alike] = len(self.records)
+                self._keep(data, start, end)
+                continue
+            index = self._last[alike]
+            self.counts[index] += 1
+            if waits:
+                self._keep_longest(data, start, end, index)
+
+    def _keep(self, data: bytes, start: int, end: int) -> None:
+        record = parse_record(data, start, end, self.protocol, self.netns)
+        if record is not None:
+            self.records.append(record)
+            self.counts.append(1)
+
+    def _keep_longest(self, data: bytes, start: int, end: int, index: int) -> None:
+        """Among TIME_WAIT sockets the last to expire decides how long it lasts."""
+        record = parse_record(data, start, end, self.protocol, self.netns)
+        if record is not None and record.expires_ms > self.records[index].expires_ms:
+            self.records[index] = record
+
+
+def read_task(port: KernelPort, files: Files, pid: int) -> TaskRecord:
+    """Read about a process, or the caller if `pid` is 0. Raises OSError if there is none."""
+    folder = f"/proc/{pid}" if pid else "/proc/self"
+    task = TaskRecord(pid)
+    fields = _fields(port.read(folder + "/status").decode("utf-8", "replace"))
+    task.comm = fields.get("Name", "")
+    task.uid = _second(fields.get("Uid", ""))
+    task.gid = _second(fields.get("Gid", ""))
+    task.groups = [int(word) for word in fields.get("Groups", "").split() if word.isdecimal()]
+    task.caps = int(fields.get("CapEff", "0") or "0", 16)
+    task.seccomp = int(fields.get("Seccomp", "0") or "0")
+    if not pid:
+        return task
+    for name in ("net", "user"):
+        try:
+            inode = files.stat(f"{folder}/ns/{name}").inode
+        except OSError:
+            continue
+        if name == "net":
+            task.netns = inode
+        else:
+            task.userns = inode
+    _read_limits(port, files, folder, task)
+    return task
+
+
+def _read_limits(port: KernelPort, files: Files, folder: str, task: TaskRecord) -> None:
+    """Read descriptor use and limit, and the cgroup; what is hidden stays -1 or empty."""
+    try:
+        task.fds_open = files.stat(folder + "/fd").size
+        for line in port.read(folder + "/limits").decode().splitlines():
+            if line.startswith("Max open files"):
+                task.fds_max = int(line.split()[3])
+        for line in port.read(folder + "/cgroup").decode("utf-8", "surrogateescape").splitlines():
+            if line.startswith("0::"):
+                task.cgroup = line[3:]
+    except (OSError, ValueError, IndexError):
+        return
+
+
+def _fields(status: str) -> dict[str, str]:
+    """Split /proc/PID/status."""
+    fields: dict[str, str] = {}
+    for line in status.splitlines():
+        name, _, value = line.partition(":")
+        fields[name] = value.strip()
+    return fields
+
+
+def _second(value: str) -> int:
+    """Take the effective id out of "real effective saved fs"."""
+    words = value.split()
+    return int(words[1]) if len(words) > 1 else 0

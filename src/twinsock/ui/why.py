@@ -1,0 +1,200 @@
+"""`twinsock why`: can this address be bound (or reached), which rule says no, who is in the way, and what helps."""
+
+from __future__ import annotations
+
+import sys
+
+from twinsock.inspect.facts import Question
+from twinsock.ui.args import UsageError, decimal, is_number, parse, printable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinsock.explain.report import Report
+    from twinsock.host.port import HostPort
+    from twinsock.ui.args import Args
+
+FLAGS = (
+    *("--reuseaddr", "--reuseport", "--v6only", "--no-v6only", "--freebind", "--transparent"),
+    *("--bind-only", "--connect", "--prove", "--json", "--no-color", "--help", "-h"),
+)
+VALUED = ("--device", "--uid", "--pid", "--netns")
+OPTIONAL = ("--wait",)
+USAGE_EXIT = 2
+
+HELP = """\
+usage: twinsock why ADDRESS [options]
+
+Says whether bind() and listen() on ADDRESS would succeed; if not: the rule, who is in the way, how long, what helps.
+
+ADDRESS    8080 (TCP on 0.0.0.0)   127.0.0.1:80   tcp://[::]:80   udp://0.0.0.0:53   mptcp://...   53/udp
+           0 (a port the kernel chooses)   unix:/run/app.sock   unix:@abstract   unix-dgram:...   unix-seqpacket:...
+
+what the socket would set
+  --reuseaddr --reuseport        SO_REUSEADDR, SO_REUSEPORT
+  --v6only --no-v6only           IPV6_V6ONLY
+  --device NAME                  SO_BINDTODEVICE
+  --freebind --transparent       IP_FREEBIND, IP_TRANSPARENT
+  --bind-only                    leave listen() out
+  --connect                      ask about connect() to ADDRESS instead
+who would do it
+  --uid NAME|N                   as this user, without its capabilities unless it is root
+  --pid N                        as this process: its namespace, user, capabilities, limits
+  --netns NAME|PID|INODE         in this network namespace
+more
+  --prove                        really try it, close at once, and compare
+  --wait [SECONDS]               return when the address is free (exit 1 after SECONDS)
+  --json                         for programs; the schema is in docs/why.md
+  --no-color
+
+exit codes: 0 would succeed   1 would fail   2 wrong usage   3 cannot tell without more permission
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command and return its exit code."""
+    try:
+        args = parse(argv, FLAGS, VALUED, OPTIONAL)
+        if args.has("--help") or args.has("-h"):
+            print(HELP, end="")
+            return 0
+        question = read_question(args)
+        return _answer(question, args)
+    except UsageError as error:
+        print(f"twinsock why: {error}", file=sys.stderr)
+        return USAGE_EXIT
+
+
+def read_question(args: Args) -> Question:
+    """Make the question out of the command line; names of users are looked up. Raises UsageError."""
+    from twinsock.ui.target import FORMS, parse_target
+
+    if not args.words:
+        raise UsageError(f"no address; write {FORMS} (twinsock why --help)")
+    if len(args.words) > 1:
+        raise UsageError(f"one address at a time, please: {printable(args.words[1])} is too much")
+    question = parse_target(args.words[0], args.has("--connect"))
+    question.reuseaddr = args.has("--reuseaddr")
+    question.reuseport = args.has("--reuseport")
+    question.freebind = args.has("--freebind")
+    question.transparent = args.has("--transparent")
+    if args.has("--v6only") and args.has("--no-v6only"):
+        raise UsageError("--v6only and --no-v6only contradict each other")
+    if args.has("--v6only") or args.has("--no-v6only"):
+        from twinsock.uapi.socket import AF_INET6
+
+        if question.family != AF_INET6:
+            raise UsageError("--v6only is for IPv6 addresses; write tcp://[::]:PORT")
+        question.v6only = 1 if args.has("--v6only") else 0
+    question.device = args.values.get("--device", "")
+    question.listen = not args.has("--bind-only") and question.is_stream() and not question.connect
+    if "--pid" in args.values:
+        question.pid = decimal(args.values["--pid"], "--pid", 4194304)
+        if not question.pid:
+            raise UsageError("there is no process 0")
+    if "--uid" in args.values:
+        question.uid = _user(args.values["--uid"])
+    if args.values.get("--wait") and not is_number(args.values["--wait"]):
+        raise UsageError(f"--wait takes seconds, not {printable(args.values['--wait'])}")
+    if args.has("--json") and "--wait" in args.values and args.has("--prove"):
+        raise UsageError("--wait and --prove cannot be combined")
+    return question
+
+
+def _user(text: str) -> int:
+    """Find a user's number. Raises UsageError."""
+    if text.isascii() and text.isdecimal():
+        return decimal(text, "--uid", 0xFFFFFFFE)
+    from pwd import getpwnam
+
+    try:
+        return getpwnam(text).pw_uid
+    except (KeyError, ValueError):
+        raise UsageError(f"there is no user {printable(text)}") from None
+
+
+def _namespace(port: HostPort, text: str) -> int:
+    """Find a network namespace by name, by a process in it, or by its inode number. Raises UsageError."""
+    known = port.namespaces()
+    for namespace in known:
+        if text in namespace.names or any(name.rpartition("/")[2] == text for name in namespace.names):
+            return namespace.inode
+    if text.isascii() and text.isdecimal() and len(text) < 12:
+        number = int(text)
+        for namespace in known:
+            if namespace.inode == number:
+                return number
+        inode = _namespace_of_process(number)
+        if inode:
+            return inode
+        if any(namespace.inode == number for namespace in port.namespaces(True)):
+            return number
+    raise UsageError(f"there is no network namespace {printable(text)}: neither a name of `ip netns`, nor a process, nor an inode number")
+
+
+def _namespace_of_process(pid: int) -> int:
+    """Find the network namespace of a process, 0 if there is none. Raises UsageError if it is hidden."""
+    from os import stat
+
+    try:
+        return stat(f"/proc/{pid}/ns/net").st_ino
+    except PermissionError:
+        raise UsageError(f"the network namespace of process {pid} is hidden: needs CAP_SYS_PTRACE or the same user") from None
+    except OSError:
+        return 0
+
+
+def _answer(question: Question, args: Args) -> int:
+    """Take the snapshot, explain it, write the answer."""
+    from twinsock.host.port import HostPort
+
+    port = HostPort()
+    if "--netns" in args.values:
+        question.netns = _namespace(port, args.values["--netns"])
+    try:
+        report = examine(port, question)
+        if "--wait" in args.values:
+            from twinsock.ui.wait import wait_until_free
+
+            report = wait_until_free(lambda: examine(port, question), report, args.values["--wait"])
+        if args.has("--prove"):
+            from twinsock.ui.proof import add_proof
+
+            add_proof(report)
+    except OSError as error:
+        print(f"twinsock why: {_problem(question, error)}", file=sys.stderr)
+        return 3 if error.errno in (1, 13) else USAGE_EXIT
+    if args.has("--json"):
+        from twinsock.ui.why_json import write_json
+
+        sys.stdout.write(write_json(report))
+    else:
+        from twinsock.ui.term import paper_for_stdout
+        from twinsock.ui.why_text import draw
+
+        paper = paper_for_stdout(args.has("--no-color"))
+        draw(paper, report)
+        sys.stdout.write(paper.text())
+    return report.exit_code()
+
+
+def examine(port: HostPort, question: Question) -> Report:
+    """Ask the live kernel and then the twin. Raises OSError."""
+    from twinsock.explain.verdict import explain
+    from twinsock.host.files import HostFiles
+    from twinsock.inspect.gather import complete, take_snapshot
+
+    snapshot = take_snapshot(port, HostFiles(), question)
+    complete(port, snapshot)
+    return explain(snapshot)
+
+
+def _problem(question: Question, error: OSError) -> str:
+    """Say in one line what could not be read."""
+    if error.errno in (2, 3) and question.pid:
+        return f"there is no process {question.pid}"
+    return printable_line(error.strerror or str(error))
+
+
+def printable_line(text: str) -> str:
+    """Keep a message on one line."""
+    return " ".join(text.split())
