@@ -5,14 +5,18 @@
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from twinsock.kernel.net.core.net_namespace import Net
-from twinsock.kernel.sched.task import UserNamespace
-from twinsock.kernel.time.timer import Clock
+from twinsock.kernel.fs.file import FilesStruct, dup_files, put_files_struct
+from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, copy_net_ns, get_net, put_net
+from twinsock.kernel.sched.task import Cred, Task, UserNamespace
+from twinsock.kernel.time.timer import Clock, SoftirqRunner
+from twinsock.uapi.errno import EPERM
 
 if TYPE_CHECKING:
+    from twinsock.kernel.bpf.cgroup import CgroupBpf
     from twinsock.kernel.net.core.net import NetProtoFamily
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import Proto
+    from twinsock.kernel.security import SecurityOps
     from twinsock.kernel.trace import Trace
 
 _MASK64: Final = (1 << 64) - 1
@@ -52,13 +56,17 @@ class Work:
         raise NotImplementedError
 
 
-class Kernel:
+class Kernel(SoftirqRunner):
     """One host. Hosts of one simulation share a `Clock`."""
 
     def __init__(self, seed: int = 0, clock: Clock | None = None) -> None:
         self.clock = Clock() if clock is None else clock
+        self.clock.hosts.append(self)
         self.prng = Prng(seed)
         self.trace: Trace | None = None
+        self.security: SecurityOps | None = None
+        self.cgroup_bpf: CgroupBpf | None = None
+        self.log: list[str] = []  # what the kernel prints, as dmesg(1) shows it without the time
         self.init_user_ns = UserNamespace()
         self.net_families: list[NetProtoFamily | None] = [None] * 46
         self.protos: list[Proto] = []  # in order of registration; /proc/net/protocols shows the newest first
@@ -69,6 +77,7 @@ class Kernel:
         self._next_inode = 4026532000
         self._next_sock_inode = 1
         self._next_cookie = 0
+        self._next_net_cookie = 0
         # global limits and counters (sheet 01, 1.7 and 1.10)
         self.file_max = 9223372036854775807 >> 1
         self.nr_open = 1048576
@@ -78,6 +87,12 @@ class Kernel:
         self.sysctl_rmem_max = 4194304
         self.sysctl_wmem_max = 4194304
         self.sysctl_max_skb_frags = 17
+        self.sysctl_mem_pcpu_rsv = 256  # pages
+        self.max_user_watches = 231000  # fs.epoll.max_user_watches
+        self.pipe_max_size = 1048576
+        self.tasks: list[Task] = []  # in order of creation
+        self._next_pid = 0
+        self.pernet_list: list[PernetOperations] = []
         self.nets: list[Net] = []
         self.init_net = Net(self, self.init_user_ns)
 
@@ -97,13 +112,18 @@ class Kernel:
         self._next_cookie += 1
         return self._next_cookie
 
+    def gen_net_cookie(self) -> int:
+        """Return the next namespace cookie, SO_NETNS_COOKIE of socket(7)."""
+        self._next_net_cookie += 1
+        return self._next_net_cookie
+
     def raise_softirq(self, work: Work) -> None:
         """Queue work that runs when the current system call or softirq lets go of the processor."""
         self.softirq_work.append(work)
 
     def do_softirq(self) -> None:
         """Process queued packets and work unless that is already under way; called wherever Linux re-enables bottom halves."""
-        if self.in_softirq:
+        if self.in_softirq or self.clock.in_timer:
             return
         self.in_softirq = True
         packets = self.input_pkt_queue
@@ -114,3 +134,73 @@ class Kernel:
             else:
                 work.popleft().run()
         self.in_softirq = False
+
+    def new_task(self, comm: str = "init", uid: int = 0, gid: int = 0, net: Net | None = None) -> Task:
+        """Start a process with an empty descriptor table, in `net` or the initial namespace."""
+        cred = Cred(uid, gid, self.init_user_ns)
+        return self.adopt_task(Task(self, self.init_net if net is None else net, FilesStruct(), cred, self.new_pid(), comm))
+
+    def new_pid(self) -> int:
+        """Return the next process number."""
+        self._next_pid += 1
+        return self._next_pid
+
+    def adopt_task(self, task: Task) -> Task:
+        """Enter a task that somebody made (a runtime's subclass of `Task`) into the list of tasks."""
+        get_net(task.net)
+        self.tasks.append(task)
+        return task
+
+    def copy_process(self, parent: Task, child: Task, share_files: bool = False) -> Task:
+        """Give `child`, made with a number of its own, what clone(2) hands down: descriptors copied or shared, limits, masks."""
+        files = parent.files
+        if files is not None:
+            if share_files:
+                files.count += 1
+                child.files = files
+            else:
+                child.files = dup_files(files)
+        child.rlim_cur = list(parent.rlim_cur)
+        child.rlim_max = list(parent.rlim_max)
+        child.umask = parent.umask
+        child.pgrp = parent.pgrp
+        child.blocked_signals = parent.blocked_signals
+        child.ignored_signals = parent.ignored_signals
+        return self.adopt_task(child)
+
+    def fork(self, parent: Task, comm: str = "") -> Task:
+        """Make a child process with copies of everything, fork(2)."""
+        cred = parent.cred.copy()
+        child = Task(self, parent.net, None, cred, self.new_pid(), comm or parent.comm)
+        return self.copy_process(parent, child)
+
+    def do_exit(self, task: Task) -> None:
+        """End a task: close what only it had open, leave its namespace, exit(2)."""
+        task.exiting = True
+        files = task.files
+        task.files = None
+        if files is not None:
+            put_files_struct(files, task)
+        for i in range(len(self.tasks)):
+            if self.tasks[i] is task:
+                del self.tasks[i]
+                break
+        put_net(task.net)
+
+    def unshare_net(self, task: Task) -> int:
+        """Give the task a network namespace of its own, unshare(2) with CLONE_NEWNET: 0 or -EPERM."""
+        if not task.ns_capable(task.cred.user_ns, 21):
+            return -EPERM
+        old = task.net
+        task.net = copy_net_ns(task)
+        put_net(old)
+        return 0
+
+    def setns(self, task: Task, net: Net) -> int:
+        """Move the task into a namespace, setns(2): 0 or -EPERM."""
+        if not task.ns_capable(net.user_ns, 21) or not task.ns_capable(task.cred.user_ns, 21):
+            return -EPERM
+        get_net(net)
+        put_net(task.net)
+        task.net = net
+        return 0

@@ -43,6 +43,7 @@ CAP_AUDIT_READ: Final = 37
 CAP_PERFMON: Final = 38
 CAP_BPF: Final = 39
 CAP_CHECKPOINT_RESTORE: Final = 40
+CAP_LAST_CAP: Final = 40
 
 CAP_NAMES: Final[dict[int, str]] = {
     CAP_CHOWN: "CAP_CHOWN",

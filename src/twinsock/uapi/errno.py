@@ -134,6 +134,7 @@ ENOTRECOVERABLE: Final = 131
 ERFKILL: Final = 132
 EHWPOISON: Final = 133
 ERESTARTSYS: Final = 512
+ENOIOCTLCMD: Final = 515
 
 ERRNO_NAMES: Final[dict[int, str]] = {
     EPERM: "EPERM",

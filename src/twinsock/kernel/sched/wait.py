@@ -19,19 +19,29 @@ class WaitQueueEntry:
 
 
 class TaskWait(WaitQueueEntry):
-    """A sleeping task."""
+    """A sleeping task. It leaves the queue when it is woken, as autoremove_wake_function() does; `key_mask` names the poll
+    bits it cares for (0: every wake-up)."""
 
-    def __init__(self, task: Task, exclusive: bool = False) -> None:
+    def __init__(self, task: Task, exclusive: bool = False, key_mask: int = 0) -> None:
         super().__init__()
         self.task = task
         self.key = 0
+        self.key_mask = key_mask
+        self.head: WaitQueueHead | None = None  # the queue it is in
         if exclusive:
             self.flags = WQ_FLAG_EXCLUSIVE
 
     def wake(self, key: int) -> int:
         """Wake the task."""
+        if key and self.key_mask and not key & self.key_mask:
+            return 0
         self.key |= key
-        return 1 if self.task.wake_up_process() else 0
+        if not self.task.wake_up_process():
+            return 0
+        if self.head is not None:
+            self.head.remove(self)
+            self.head = None
+        return 1
 
 
 class WaitQueueHead:
@@ -68,7 +78,22 @@ class WaitQueueHead:
         if not self.entries:
             return
         for entry in self.entries[:]:
-            if entry.wake(key) and entry.flags & WQ_FLAG_EXCLUSIVE:
+            exclusive = entry.flags & WQ_FLAG_EXCLUSIVE
+            if entry.wake(key) and exclusive:
                 nr_exclusive -= 1
                 if nr_exclusive == 0:
                     return
+
+    def prepare_to_wait(self, wait: TaskWait) -> None:
+        """Queue the task unless it still is, and mark it as sleeping; the condition is to be looked at after this."""
+        if wait.head is None:
+            wait.head = self
+            self.add(wait)
+        wait.task.prepare_to_sleep()
+
+    def finish_wait(self, wait: TaskWait) -> None:
+        """Stop waiting."""
+        wait.task.runnable = True
+        if wait.head is not None:
+            self.remove(wait)
+            wait.head = None

@@ -30,6 +30,14 @@ class Timer:
         return self.seq != 0
 
 
+class SoftirqRunner:
+    """What a clock knows of a host: it lets softirqs run after a timer."""
+
+    def do_softirq(self) -> None:
+        """Run what timers queued."""
+        raise NotImplementedError
+
+
 class Clock:
     """Virtual nanoseconds, the timer heap and the order of everything that happens at one instant."""
 
@@ -40,6 +48,8 @@ class Clock:
         self.jiffy_ns = NSEC_PER_SEC // hz
         self._heap: list[tuple[int, int, Timer]] = []
         self._seq = 0
+        self.hosts: list[SoftirqRunner] = []
+        self.in_timer = False  # a timer is firing: softirqs wait until it is done
 
     def jiffies(self) -> int:
         """Return the tick counter."""
@@ -48,6 +58,10 @@ class Clock:
     def msecs_to_jiffies(self, msecs: int) -> int:
         """Convert milliseconds to ticks, rounding up."""
         return (msecs * self.hz + 999) // 1000
+
+    def nsecs_to_jiffies_up(self, nsecs: int) -> int:
+        """Convert nanoseconds to ticks, rounding up."""
+        return (nsecs + self.jiffy_ns - 1) // self.jiffy_ns
 
     def mod_timer(self, timer: Timer, expires: int) -> None:
         """Arm a wheel timer for tick `expires`, rounded up to the granularity of its wheel level."""
@@ -83,7 +97,11 @@ class Clock:
         if when > self.now_ns:
             self.now_ns = when
         timer.seq = 0
+        self.in_timer = True
         timer.fire()
+        self.in_timer = False
+        for host in self.hosts:
+            host.do_softirq()
         return True
 
     def advance_to(self, when_ns: int) -> None:

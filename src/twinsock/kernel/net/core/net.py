@@ -4,8 +4,10 @@ System calls in net/socket.py see a protocol only through `ProtoOps`; families s
 
 from typing import TYPE_CHECKING, Final
 
+from twinsock.kernel.fs.file import FasyncList
 from twinsock.kernel.sched.wait import WaitQueueHead
-from twinsock.uapi.errno import EINVAL, ENOPROTOOPT, EOPNOTSUPP
+from twinsock.uapi.errno import EINVAL, ENODEV, ENOPROTOOPT, EOPNOTSUPP
+from twinsock.uapi.signal import SIGIO, SIGURG
 
 if TYPE_CHECKING:
     from twinsock.kernel.fs.file import File
@@ -20,7 +22,21 @@ SS_CONNECTING: Final = 2
 SS_CONNECTED: Final = 3
 SS_DISCONNECTING: Final = 4
 
-SOCK_PASSCRED_BIT: Final = 1  # Socket.flags
+# bits of Socket.flags
+SOCK_NOSPACE: Final = 1 << 2
+SOCK_PASSCRED_BIT: Final = 1 << 3
+SOCK_PASSSEC_BIT: Final = 1 << 4
+SOCK_PASSPIDFD_BIT: Final = 1 << 7
+SOCK_PASSRIGHTS_BIT: Final = 1 << 8
+
+# how of sock_wake_async()
+SOCK_WAKE_IO: Final = 0
+SOCK_WAKE_WAITD: Final = 1
+SOCK_WAKE_SPACE: Final = 2
+SOCK_WAKE_URG: Final = 3
+
+SOCKADDR_STORAGE_SIZE: Final = 128
+_PADDING: Final[tuple[bytes, ...]] = (b"", b"\0", b"\0\0", b"\0\0\0", bytes(4), bytes(5), bytes(6), bytes(7))
 
 
 class Socket:
@@ -34,6 +50,7 @@ class Socket:
         self.sk: Sock | None = None
         self.ops: ProtoOps = _NO_OPS
         self.wq = WaitQueueHead()
+        self.fasync_list: FasyncList | None = None
         # the sockfs inode
         self.i_ino = 0
         self.i_uid = 0
@@ -59,6 +76,7 @@ class Msghdr:
         self.chunks: list[bytes] = []
         self.scm_files: list[File] | None = None  # SCM_RIGHTS taken from or for the control data
         self.msg_iocb_nowait = False
+        self.inq = -1  # SO_INQ, TCP_INQ: unread bytes to report, -1: none
 
     def remaining(self) -> int:
         """Return the bytes not yet taken from a message being sent."""
@@ -82,18 +100,18 @@ class Msghdr:
             length = left
             data = data[: left - 16]
         header = length.to_bytes(8, "little") + level.to_bytes(4, "little") + type_.to_bytes(4, "little")
-        padded = header + data
         pad = -length % 8
-        self.control += padded + bytes(min(pad, left - length))
+        self.control += header + data + _PADDING[pad if pad < left - length else left - length]
 
 
 class ProtoOps:
     """`struct proto_ops`: what a family does for each call; the defaults are the sock_no_* answers."""
 
     family = 0
+    has_peek_off = False  # it has a set_peek_off operation
 
-    def release(self, sock: Socket) -> int:
-        """Let go of the protocol socket; the file is gone, close(2)."""
+    def release(self, task: "Task | None", sock: Socket) -> int:
+        """Let go of the protocol socket; the file is gone, close(2). Without a task nothing may sleep."""
         raise NotImplementedError
 
     def bind(self, task: "Task", sock: Socket, addr: bytes) -> int:
@@ -157,6 +175,10 @@ class ProtoOps:
         """recvmsg(2): bytes delivered or -errno."""
         return -EOPNOTSUPP
 
+    def mmap(self, task: "Task", sock: Socket, prot: int) -> int:
+        """mmap(2)."""
+        return -ENODEV
+
     def show_fdinfo(self, sock: Socket) -> str:
         """Return the family's extra lines of /proc/PID/fdinfo."""
         return ""
@@ -168,12 +190,24 @@ class NetProtoFamily:
     family = 0
 
     def create(self, task: "Task", net: "Net", sock: Socket, protocol: int, kern: int) -> int:
-        """Attach a new protocol socket of `sock.type` to `sock`, or return -errno."""
+        """Attach a new protocol socket of `sock.type` to `sock` (kern 1: for the kernel itself), or return -errno."""
         return -EINVAL
 
 
+def sock_wake_async(sock: Socket, how: int, band: int) -> None:
+    """Send SIGIO (SIGURG) for an event; `band` is its si_code POLL_*."""
+    fasync = sock.fasync_list
+    if fasync is None:
+        return
+    if how == SOCK_WAKE_SPACE:
+        if not sock.flags & SOCK_NOSPACE:
+            return
+        sock.flags &= ~SOCK_NOSPACE
+    fasync.kill_fasync(SIGURG if how == SOCK_WAKE_URG else SIGIO, band)
+
+
 class _NoOps(ProtoOps):
-    def release(self, sock: Socket) -> int:
+    def release(self, task: "Task | None", sock: Socket) -> int:
         return 0
 
     def setsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.ipv4.bind_observer import BindObserver
     from twinsock.kernel.net.ipv4.inet_hashtables import InetHashinfo
     from twinsock.kernel.net.ipv4.udp_table import UdpTable
+    from twinsock.kernel.sched.task import Task
+
+
+class PernetOperations:
+    """`struct pernet_operations`: what a subsystem does when a namespace comes and goes."""
+
+    def init(self, net: "Net") -> None:
+        """Set the namespace up."""
+
+    def exit(self, net: "Net") -> None:
+        """Take down what `init` made; runs in the reverse order of registration."""
 
 
 class NetnsCore:
@@ -58,7 +69,8 @@ class Net:
         self.kernel = kernel
         self.user_ns = user_ns
         self.inum = kernel.new_ns_inode()
-        self.net_cookie = len(kernel.nets) + 1
+        self.net_cookie = kernel.gen_net_cookie()
+        self.count = 1  # references that keep it alive: tasks, user sockets, open nsfs files
         self.core = NetnsCore()
         self.ipv4 = NetnsIpv4()
         self.ipv6 = NetnsIpv6()
@@ -81,3 +93,51 @@ class Net:
     def sock_prot_inuse_add(self, prot: "Proto", val: int) -> None:
         """Count a socket entering (+1) or leaving (-1) the protocol's tables."""
         self.prot_inuse[prot.inuse_idx] += val
+
+    def is_init_net(self) -> bool:
+        """Tell whether this is the namespace the host booted with."""
+        return self is self.kernel.init_net
+
+
+def get_net(net: Net) -> Net:
+    """Take a reference."""
+    net.count += 1
+    return net
+
+
+def put_net(net: Net) -> None:
+    """Drop a reference; the last one destroys the namespace."""
+    net.count -= 1
+    if net.count == 0:
+        cleanup_net(net)
+
+
+def setup_net(net: Net) -> None:
+    """Run every subsystem's init for a new namespace."""
+    for ops in net.kernel.pernet_list:
+        ops.init(net)
+
+
+def cleanup_net(net: Net) -> None:
+    """Run every subsystem's exit, newest first, and forget the namespace."""
+    kernel = net.kernel
+    for i in range(len(kernel.pernet_list) - 1, -1, -1):
+        kernel.pernet_list[i].exit(net)
+    for i in range(len(kernel.nets)):
+        if kernel.nets[i] is net:
+            del kernel.nets[i]
+            break
+
+
+def copy_net_ns(task: "Task") -> Net:
+    """Make a namespace owned by the task's user namespace; the reference belongs to the caller."""
+    net = Net(task.kernel, task.cred.user_ns)
+    setup_net(net)
+    return net
+
+
+def register_pernet_subsys(kernel: "Kernel", ops: PernetOperations) -> None:
+    """Have `ops` set up every namespace, those that exist already first."""
+    kernel.pernet_list.append(ops)
+    for net in kernel.nets:
+        ops.init(net)

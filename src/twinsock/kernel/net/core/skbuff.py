@@ -21,6 +21,14 @@ PACKET_OUTGOING: Final = 4
 PACKET_LOOPBACK: Final = 5
 
 
+class SkbDestructor:
+    """Gives the memory charge of a packet back when it is freed or changes hands."""
+
+    def destruct(self, skb: "SkBuff") -> None:
+        """Uncharge `skb.sk`."""
+        raise NotImplementedError
+
+
 class SkBuff:
     """A packet, or a piece of a stream, with the memory it is charged for (`truesize`)."""
 
@@ -43,6 +51,12 @@ class SkBuff:
         self.gso_size = 0
         self.gso_segs = 0
         self.iif = 0  # device it came in on
+        self.destructor: SkbDestructor | None = None
+        self.users = 1
+        self.dropcount = 0  # the receiver's drops when this was queued, SO_RXQ_OVFL
+        self.ee: SockExtendedErr | None = None  # in an error queue: what happened
+        self.addr_offset = -1  # in an error queue: where the original destination stands in the data
+        self.port = 0
 
     def payload(self) -> bytes:
         """Return the payload as bytes of its own."""
@@ -55,5 +69,46 @@ class SkBuff:
         if self.dev is not None:
             self.dev.netif_receive_skb(self)
 
-    def destructor(self) -> None:
-        """Give the memory charge back to the socket; subclasses know how."""
+
+class SockExtendedErr:
+    """`struct sock_extended_err`: an entry of an error queue, recvmsg(2) with MSG_ERRQUEUE."""
+
+    def __init__(self, errno: int, origin: int, type_: int, code: int, info: int, data: int) -> None:
+        self.ee_errno = errno
+        self.ee_origin = origin
+        self.ee_type = type_
+        self.ee_code = code
+        self.ee_info = info
+        self.ee_data = data
+
+    def pack(self) -> bytes:
+        """Return its 16 bytes."""
+        head = self.ee_errno.to_bytes(4, "little") + bytes((self.ee_origin, self.ee_type, self.ee_code, 0))
+        return head + self.ee_info.to_bytes(4, "little") + self.ee_data.to_bytes(4, "little")
+
+
+def skb_orphan(skb: SkBuff) -> None:
+    """Uncharge whoever owns the packet."""
+    destructor = skb.destructor
+    if destructor is not None:
+        skb.destructor = None
+        destructor.destruct(skb)
+    skb.sk = None
+
+
+def skb_get(skb: SkBuff) -> SkBuff:
+    """Take a reference."""
+    skb.users += 1
+    return skb
+
+
+def kfree_skb(skb: SkBuff) -> None:
+    """Drop a reference; the last one gives the memory charge back."""
+    skb.users -= 1
+    if skb.users <= 0:
+        skb_orphan(skb)
+
+
+def consume_skb(skb: SkBuff) -> None:
+    """Drop a reference to a packet that reached its goal."""
+    kfree_skb(skb)

@@ -7,13 +7,18 @@ ports are ints in host order."""
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from twinsock.kernel.net.core.net import Socket
+from twinsock.kernel.fs.file import POLL_IN
+from twinsock.kernel.net.core.net import SOCK_WAKE_IO, SOCK_WAKE_SPACE, SOCK_WAKE_WAITD, Socket, sock_wake_async
+from twinsock.kernel.net.core.net_namespace import get_net, put_net
 from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT
 from twinsock.kernel.time.timer import Timer
-from twinsock.uapi.errno import EINVAL, EOPNOTSUPP
+from twinsock.uapi.errno import EINVAL, ENOBUFS, ENOENT, EOPNOTSUPP
+from twinsock.uapi.socket import SOCK_TXREHASH_DEFAULT
 from twinsock.uapi.tcp import TCP_CLOSE
 
 if TYPE_CHECKING:
+    from twinsock.kernel.kernel import Kernel
+    from twinsock.kernel.net.core.filter import SkFilter
     from twinsock.kernel.net.core.net import Msghdr
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.skbuff import SkBuff
@@ -69,6 +74,15 @@ SK_NO_REUSE: Final = 0
 SK_CAN_REUSE: Final = 1
 SK_FORCE_REUSE: Final = 2
 
+# sk_scm_recv_flags
+SK_SCM_CREDENTIALS: Final = 1
+SK_SCM_SECURITY: Final = 2
+SK_SCM_PIDFD: Final = 4
+SK_SCM_RIGHTS: Final = 8
+
+POLL_OUT: Final = 2
+POLL_ERR: Final = 4
+SK_MEM_QUANTUM: Final = 4096
 IN6ADDR_ANY: Final = bytes(16)
 
 
@@ -175,6 +189,10 @@ class Proto:
         self.orphan_count = 0
         self.memory_pressure = 0
         self.max_header = 0
+        self.per_cpu_fw_alloc = [0, 0]  # pages charged on a processor and not yet in memory_allocated
+        self.sysctl_mem: list[int] | None = None  # min, pressure, max in pages; None: no accounting
+        self.no_autobind = False
+        self.memory_pressures_mib = -1  # LINUX_MIB_*MEMORYPRESSURES, -1: none
 
     def close(self, task: "Task | None", sk: "Sock", timeout_ns: int) -> None:
         """Close the socket, lingering up to `timeout_ns`."""
@@ -197,6 +215,9 @@ class Proto:
 
     def shutdown(self, sk: "Sock", how: int) -> None:
         """Shut a direction down (`how` in RCV_SHUTDOWN / SEND_SHUTDOWN bits)."""
+
+    def keepalive(self, sk: "Sock", on: bool) -> None:
+        """SO_KEEPALIVE was set."""
 
     def setsockopt(self, task: "Task", sk: "Sock", level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """Set a protocol option."""
@@ -242,6 +263,25 @@ class Proto:
 
     def put_port(self, sk: "Sock") -> None:
         """Give the local port back."""
+
+    def sysctl_wmem_min(self, net: "Net") -> int:
+        """Return the send buffer below which memory is granted under pressure."""
+        return SK_MEM_QUANTUM
+
+    def sysctl_rmem_min(self, net: "Net") -> int:
+        """Return the receive buffer below which memory is granted under pressure."""
+        return SK_MEM_QUANTUM
+
+    def leave_memory_pressure(self) -> None:
+        """Memory is below its minimum again."""
+        self.memory_pressure = 0
+
+    def enter_memory_pressure(self, sk: "Sock") -> None:
+        """Memory is above the pressure mark."""
+        if not self.memory_pressure:
+            if self.memory_pressures_mib >= 0:
+                sk.sk_net.net_statistics[self.memory_pressures_mib] += 1
+            self.memory_pressure = 1
 
 
 class Sock(SockCommon):
@@ -297,8 +337,19 @@ class Sock(SockCommon):
         self.sk_peer_pid = 0
         self.sk_peer_uid = -1
         self.sk_peer_gid = -1
-        self.sk_filter: object | None = None
-        self.sk_in_used = False  # counted in Net.sockets_used
+        self.sk_filter: SkFilter | None = None
+        self.sk_net_refcnt = False  # counted in Net.sockets_used, and keeps its namespace alive
+        self.sk_free_pending = False  # unreferenced, but packets under way are still charged to it
+        self.sk_peer_groups: list[int] | None = None
+        self.sk_scm_recv_flags = SK_SCM_RIGHTS  # what recvmsg(2) passes on: credentials, security, pidfd, rights
+        self.sk_txrehash = SOCK_TXREHASH_DEFAULT
+        self.sk_prefer_busy_poll = 0
+        self.sk_busy_poll_budget = 0
+        self.sk_reserved_mem = 0
+        self.sk_napi_id = 0
+        self.sk_txtime_clockid = 0
+        self.sk_txtime_flags = 0
+        self.sk_zckey = 0
 
     def sock_flag(self, bit: int) -> bool:
         """Tell whether flag `bit` of enum sock_flags is set."""
@@ -329,18 +380,49 @@ class Sock(SockCommon):
 
     def sk_data_ready(self) -> None:
         """Wake readers: EPOLLIN | EPOLLPRI | EPOLLRDNORM | EPOLLRDBAND."""
-        if self.sk_socket is not None:
-            self.sk_socket.wq.wake_up(0x1 | 0x2 | 0x40 | 0x80)
+        sock = self.sk_socket
+        if sock is not None:
+            sock.wq.wake_up(0x1 | 0x2 | 0x40 | 0x80)
+            self.sk_wake_async(SOCK_WAKE_WAITD, POLL_IN)
 
     def sk_write_space(self) -> None:
         """Wake writers when at least half of the send buffer is free: EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND."""
-        if self.sk_socket is not None and self.sk_wmem_alloc << 1 <= self.sk_sndbuf:
-            self.sk_socket.wq.wake_up(0x4 | 0x100 | 0x200)
+        sock = self.sk_socket
+        if sock is not None and self.sk_wmem_alloc << 1 <= self.sk_sndbuf:
+            sock.wq.wake_up(0x4 | 0x100 | 0x200)
+            if self.sock_writeable():
+                self.sk_wake_async(SOCK_WAKE_SPACE, POLL_OUT)
 
     def sk_error_report(self) -> None:
         """Wake everybody with EPOLLERR."""
-        if self.sk_socket is not None:
-            self.sk_socket.wq.wake_up(0x8)
+        sock = self.sk_socket
+        if sock is not None:
+            sock.wq.wake_up(0x8)
+            self.sk_wake_async(SOCK_WAKE_IO, POLL_ERR)
+
+    def sk_wake_async(self, how: int, band: int) -> None:
+        """Send SIGIO to those who asked for it with O_ASYNC."""
+        if self.sk_flags >> SOCK_FASYNC & 1 and self.sk_socket is not None:
+            sock_wake_async(self.sk_socket, how, band)
+
+    def sock_writeable(self) -> bool:
+        """Tell whether a datagram socket has room: less than half of the send buffer under way."""
+        return self.sk_wmem_alloc < self.sk_sndbuf >> 1
+
+    def sk_rehash_bound_dev(self) -> None:
+        """The device it is bound to changed: enter the lookup tables anew where they depend on it."""
+
+    def tstamp_key_base(self, relative_to_write: bool) -> int:
+        """Return the stream position from which SOF_TIMESTAMPING_OPT_ID counts."""
+        return 0
+
+    def reuseport_attach_prog(self, prog: "SkFilter") -> int:
+        """SO_ATTACH_REUSEPORT_CBPF; protocols with groups override it."""
+        return -EINVAL
+
+    def reuseport_detach_prog(self) -> int:
+        """SO_DETACH_REUSEPORT_BPF; protocols with groups override it."""
+        return -ENOENT
 
     def sk_destruct(self) -> None:
         """Last words of the family when the last reference goes."""
@@ -351,8 +433,173 @@ def sock_hold(sk: SockCommon) -> None:
     sk.sk_refcnt += 1
 
 
+def sock_put(sk: Sock) -> None:
+    """Drop a reference; the last one frees the socket."""
+    sk.sk_refcnt -= 1
+    if sk.sk_refcnt == 0:
+        sk_free(sk)
+
+
 def sock_error(sk: Sock) -> int:
     """Fetch and clear the pending error: 0 or -errno."""
     err = sk.sk_err
     sk.sk_err = 0
     return -err
+
+
+def proto_register(kernel: "Kernel", prot: Proto) -> None:
+    """Enter a protocol into the kernel's list and give it a counter in every namespace."""
+    prot.inuse_idx = len(kernel.protos)
+    kernel.protos.append(prot)
+
+
+def sk_alloc(sk: Sock, kern: int) -> Sock:
+    """Count a new protocol socket; one for a program (kern 0) also keeps its namespace alive."""
+    if not kern:
+        sk.sk_net_refcnt = True
+        get_net(sk.sk_net)
+        sk.sk_net.sockets_used += 1
+    return sk
+
+
+def sock_init_data(sock: Socket | None, sk: Sock) -> None:
+    """Join the protocol socket and the socket, and set what every socket starts with."""
+    sk.sk_socket = sock
+    sk.sock_set_flag(SOCK_ZAPPED)
+    if sock is not None:
+        sk.sk_type = sock.type
+        sk.sk_uid = sock.i_uid
+        sock.sk = sk
+
+
+def sk_clone(sk: Sock, newsk: Sock) -> None:
+    """Give a child, made with its parent's class, namespace and protocol, the options that it inherits."""
+    newsk.sk_reuse = sk.sk_reuse
+    newsk.sk_reuseport = sk.sk_reuseport
+    newsk.sk_ipv6only = sk.sk_ipv6only
+    newsk.sk_bound_dev_if = sk.sk_bound_dev_if
+    newsk.sk_uid = sk.sk_uid
+    newsk.sk_flags = sk.sk_flags & ~(1 << SOCK_DONE)
+    newsk.sk_userlocks = sk.sk_userlocks & ~(SOCK_BINDPORT_LOCK | SOCK_CONNECT_BIND)
+    newsk.sk_lingertime_ns = sk.sk_lingertime_ns
+    newsk.sk_priority = sk.sk_priority
+    newsk.sk_mark = sk.sk_mark
+    newsk.sk_no_check_tx, newsk.sk_no_check_rx = sk.sk_no_check_tx, sk.sk_no_check_rx
+    newsk.sk_rcvbuf, newsk.sk_sndbuf = sk.sk_rcvbuf, sk.sk_sndbuf
+    newsk.sk_rcvlowat = sk.sk_rcvlowat
+    newsk.sk_rcvtimeo_ns, newsk.sk_sndtimeo_ns = sk.sk_rcvtimeo_ns, sk.sk_sndtimeo_ns
+    newsk.sk_peek_off = sk.sk_peek_off
+    newsk.sk_incoming_cpu = sk.sk_incoming_cpu
+    newsk.sk_ll_usec = sk.sk_ll_usec
+    newsk.sk_prefer_busy_poll, newsk.sk_busy_poll_budget = sk.sk_prefer_busy_poll, sk.sk_busy_poll_budget
+    newsk.sk_pacing_rate, newsk.sk_max_pacing_rate = sk.sk_pacing_rate, sk.sk_max_pacing_rate
+    newsk.sk_tsflags, newsk.sk_bind_phc = sk.sk_tsflags, sk.sk_bind_phc
+    newsk.sk_scm_recv_flags = sk.sk_scm_recv_flags
+    newsk.sk_txrehash = sk.sk_txrehash
+    newsk.sk_txtime_clockid, newsk.sk_txtime_flags = sk.sk_txtime_clockid, sk.sk_txtime_flags
+    newsk.sk_filter = sk.sk_filter
+    sk_alloc(newsk, 0 if sk.sk_net_refcnt else 1)
+
+
+def sk_free(sk: Sock) -> None:
+    """Free an unreferenced socket, as soon as nothing under way is charged to it."""
+    if sk.sk_wmem_alloc:
+        sk.sk_free_pending = True
+        return
+    __sk_free(sk)
+
+
+def __sk_free(sk: Sock) -> None:
+    if sk.sk_net_refcnt:
+        sk.sk_net.sockets_used -= 1
+    sk.sk_destruct()
+    sk.sk_filter = None
+    if sk.sk_net_refcnt:
+        sk.sk_net_refcnt = False
+        put_net(sk.sk_net)
+
+
+def sk_common_release(sk: Sock) -> None:
+    """Release a connectionless socket: destroy, leave the tables, orphan, drop the reference."""
+    sk.sk_prot.destroy(sk)
+    sk.sk_prot.unhash(sk)
+    sock_orphan(sk)
+    sock_put(sk)
+
+
+def sock_orphan(sk: Sock) -> None:
+    """Cut the protocol socket off from its file."""
+    sk.sock_set_flag(SOCK_DEAD)
+    sk.sk_socket = None
+
+
+def sock_graft(sk: Sock, parent: Socket) -> None:
+    """Give an accepted protocol socket its file."""
+    parent.sk = sk
+    sk.sk_socket = parent
+    sk.sk_uid = parent.i_uid
+
+
+# The socket lock. Tasks give the processor away only in schedule_timeout(), and never with the lock: it is therefore never
+# contended between tasks; it keeps softirqs out.
+
+
+def lock_sock(sk: Sock) -> None:
+    """Take the socket for a task; packets go to its backlog from here on."""
+    assert not sk.sk_owned_by_user
+    sk.sk_owned_by_user = True
+
+
+def release_sock(sk: Sock) -> None:
+    """Process the backlog and what was deferred, and let the socket go."""
+    if sk.sk_backlog:
+        __release_sock(sk)
+    sk.sk_prot.release_cb(sk)
+    sk.sk_owned_by_user = False
+
+
+def __release_sock(sk: Sock) -> None:
+    backlog = sk.sk_backlog
+    while backlog:
+        sk.sk_prot.backlog_rcv(sk, backlog.popleft())
+    sk.sk_backlog_len = 0
+
+
+def sock_owned_by_user(sk: Sock) -> bool:
+    """Tell whether a task holds the socket."""
+    return sk.sk_owned_by_user
+
+
+def sk_add_backlog(sk: Sock, skb: "SkBuff", limit: int) -> int:
+    """Keep a packet until the task lets go: 0, or -ENOBUFS when backlog and receive queue exceed `limit` bytes."""
+    if sk.sk_backlog_len + sk.sk_rmem_alloc > limit:
+        return -ENOBUFS
+    if sk.sk_backlog is None:
+        sk.sk_backlog = deque()
+    sk.sk_backlog.append(skb)
+    sk.sk_backlog_len += skb.truesize
+    return 0
+
+
+def sk_sleep_timeout(task: "Task", sk: Sock, timeout_ns: int) -> int:
+    """Sleep without the socket: release it, schedule, take it again; return what is left of the time."""
+    release_sock(sk)
+    left = task.schedule_timeout(timeout_ns)
+    lock_sock(sk)
+    return left
+
+
+def sock_rcvtimeo(sk: Sock, noblock: bool) -> int:
+    """Return how long a receive may wait, in ns."""
+    return 0 if noblock else sk.sk_rcvtimeo_ns
+
+
+def sock_sndtimeo(sk: Sock, noblock: bool) -> int:
+    """Return how long a send may wait, in ns."""
+    return 0 if noblock else sk.sk_sndtimeo_ns
+
+
+def sock_rcvlowat(sk: Sock, waitall: bool, length: int) -> int:
+    """Return how many bytes a receive of `length` waits for."""
+    low = length if waitall else min(sk.sk_rcvlowat, length)
+    return low or 1

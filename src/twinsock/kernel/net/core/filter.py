@@ -1,0 +1,352 @@
+"""Classic BPF: checking, running, and attaching to sockets, SO_ATTACH_FILTER of socket(7) (Linux: net/core/filter.c).
+
+The filter sees the bytes that the protocol hands it: from the transport header on for UDP, TCP and raw sockets, the payload for
+UNIX and netlink. Left out: eBPF, loads relative to the link or network header (they end the program with 0), netlink attribute
+search, pay offset."""
+
+from typing import TYPE_CHECKING, Final
+
+from twinsock.kernel.bpf.cgroup import BPF_CGROUP_INET_INGRESS, cgroup_bpf_run_filter_skb
+from twinsock.kernel.net.core.sock import SOCK_FILTER_LOCKED, Sock
+from twinsock.kernel.net.core.sock_mem import sock_kfree_s, sock_kmalloc
+from twinsock.uapi import filter as bpf
+from twinsock.uapi.errno import EFAULT, EINVAL, ENOENT, ENOMEM, EPERM
+
+if TYPE_CHECKING:
+    from twinsock.kernel.net.core.skbuff import SkBuff
+    from twinsock.kernel.sched.task import Task
+
+_INSN_SIZE: Final = 8
+_FPROG_SIZE: Final = 16
+_PROG_OVERHEAD: Final = 72  # bytes charged to option memory beside the instructions
+_U32: Final = 0xFFFFFFFF
+_AD_OFF: Final = bpf.SKF_AD_OFF & _U32
+
+_ALU_OPS: Final[tuple[int, ...]] = (0x00, 0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0x90, 0xA0)
+_JMP_OPS: Final[tuple[int, ...]] = (bpf.BPF_JEQ, bpf.BPF_JGT, bpf.BPF_JGE, bpf.BPF_JSET)
+_ANCILLARY: Final[tuple[int, ...]] = (0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60)
+
+
+class SockFilter:
+    """`struct sock_filter`: one instruction."""
+
+    def __init__(self, code: int, jt: int, jf: int, k: int) -> None:
+        self.code = code
+        self.jt = jt
+        self.jf = jf
+        self.k = k
+
+
+class SkFilter:
+    """`struct sk_filter`: a checked program, shared by the sockets that inherit it."""
+
+    def __init__(self, insns: list[SockFilter], raw: bytes) -> None:
+        self.insns = insns
+        self.raw = raw
+
+    def charge(self) -> int:
+        """Return the option memory that the program takes."""
+        return len(self.raw) + _PROG_OVERHEAD
+
+
+def parse_insns(raw: bytes) -> list[SockFilter]:
+    """Split a program into its instructions."""
+    insns: list[SockFilter] = []
+    for start in range(0, len(raw), _INSN_SIZE):
+        code = int.from_bytes(raw[start : start + 2], "little")
+        k = int.from_bytes(raw[start + 4 : start + 8], "little")
+        insns.append(SockFilter(code, raw[start + 2], raw[start + 3], k))
+    return insns
+
+
+# Checking
+
+
+def bpf_check_classic(insns: list[SockFilter]) -> int:
+    """Refuse what cannot be run: 0 or -EINVAL."""
+    flen = len(insns)
+    for pc in range(flen):
+        insn = insns[pc]
+        if not chk_code_allowed(insn.code) or not _check_operands(insn, pc, flen):
+            return -EINVAL
+    if insns[flen - 1].code not in (bpf.BPF_RET | bpf.BPF_K, bpf.BPF_RET | bpf.BPF_A):
+        return -EINVAL
+    return check_load_and_stores(insns)
+
+
+def chk_code_allowed(code: int) -> bool:
+    """Tell whether an operation exists."""
+    kind = code & 7
+    if code > 0xFF:
+        return False
+    if kind == bpf.BPF_ALU:
+        return code & 0xF0 in _ALU_OPS if code & 0xF0 != bpf.BPF_NEG else code == bpf.BPF_ALU | bpf.BPF_NEG
+    if kind == bpf.BPF_LD:
+        if code & 0xE0 in (bpf.BPF_ABS, bpf.BPF_IND):
+            return code & 0x18 in (bpf.BPF_W, bpf.BPF_H, bpf.BPF_B)
+        return code & 0xF8 in (bpf.BPF_LEN, bpf.BPF_IMM, bpf.BPF_MEM)
+    if kind == bpf.BPF_LDX:
+        return code & 0xF8 in (bpf.BPF_LEN, bpf.BPF_IMM, bpf.BPF_MEM, bpf.BPF_MSH | bpf.BPF_B)
+    if kind in (bpf.BPF_ST, bpf.BPF_STX):
+        return code & 0xF8 == 0
+    if kind == bpf.BPF_JMP:
+        return code == bpf.BPF_JMP | bpf.BPF_JA or code & 0xF0 in _JMP_OPS
+    if kind == bpf.BPF_RET:
+        return code & 0xF8 in (bpf.BPF_K, bpf.BPF_A)
+    return code & 0xF8 in (bpf.BPF_TAX, bpf.BPF_TXA)
+
+
+def _check_operands(insn: SockFilter, pc: int, flen: int) -> bool:
+    code, k = insn.code, insn.k
+    kind = code & 7
+    if kind == bpf.BPF_ALU and not code & bpf.BPF_X:
+        op = code & 0xF0
+        if op in (bpf.BPF_DIV, bpf.BPF_MOD):
+            return k != 0
+        return k < 32 if op in (bpf.BPF_LSH, bpf.BPF_RSH) else True
+    if kind in (bpf.BPF_ST, bpf.BPF_STX) or (kind in (bpf.BPF_LD, bpf.BPF_LDX) and code & 0xE0 == bpf.BPF_MEM):
+        return k < bpf.BPF_MEMWORDS
+    if code == bpf.BPF_JMP | bpf.BPF_JA:
+        return k < flen - pc - 1
+    if kind == bpf.BPF_JMP:
+        return pc + insn.jt + 1 < flen and pc + insn.jf + 1 < flen
+    if kind == bpf.BPF_LD and code & 0xE0 == bpf.BPF_ABS and k >= _AD_OFF:
+        return k - _AD_OFF in _ANCILLARY
+    return True
+
+
+def check_load_and_stores(insns: list[SockFilter]) -> int:
+    """Refuse programs that read scratch memory which they did not write on every path: 0 or -EINVAL."""
+    flen = len(insns)
+    masks = [0xFFFF] * flen
+    memvalid = 0
+    for pc in range(flen):
+        insn = insns[pc]
+        code = insn.code
+        memvalid &= masks[pc]
+        if code & 7 in (bpf.BPF_ST, bpf.BPF_STX):
+            memvalid |= 1 << insn.k
+        elif code in (bpf.BPF_LD | bpf.BPF_MEM, bpf.BPF_LDX | bpf.BPF_MEM):
+            if not memvalid >> insn.k & 1:
+                return -EINVAL
+        elif code == bpf.BPF_JMP | bpf.BPF_JA:
+            masks[pc + 1 + insn.k] &= memvalid
+            memvalid = 0xFFFF
+        elif code & 7 == bpf.BPF_JMP:
+            masks[pc + 1 + insn.jt] &= memvalid
+            masks[pc + 1 + insn.jf] &= memvalid
+            memvalid = 0xFFFF
+    return 0
+
+
+# Running
+
+
+def bpf_prog_run(prog: SkFilter, skb: "SkBuff", data: bytes) -> int:
+    """Run a program over a packet: the number of bytes to keep, 0 drops it."""
+    a = x = pc = 0
+    mem = [0] * bpf.BPF_MEMWORDS
+    insns = prog.insns
+    while True:
+        insn = insns[pc]
+        pc += 1
+        code, k = insn.code, insn.k
+        kind = code & 7
+        if kind == bpf.BPF_LD:
+            a = _load(code, k, a, x, mem, skb, data)
+            if a < 0:
+                return 0
+        elif kind == bpf.BPF_LDX:
+            x = _loadx(code, k, mem, data)
+            if x < 0:
+                return 0
+        elif kind == bpf.BPF_ST:
+            mem[k] = a
+        elif kind == bpf.BPF_STX:
+            mem[k] = x
+        elif kind == bpf.BPF_ALU:
+            a = _alu(code & 0xF0, a, x if code & bpf.BPF_X else k)
+            if a < 0:
+                return 0
+        elif kind == bpf.BPF_JMP:
+            if code & 0xF0 == bpf.BPF_JA:
+                pc += k
+            else:
+                pc += insn.jt if _jump(code & 0xF0, a, x if code & bpf.BPF_X else k) else insn.jf
+        elif kind == bpf.BPF_RET:
+            return a if code & 0x18 == bpf.BPF_A else k
+        elif code & 0xF8 == bpf.BPF_TAX:
+            x = a
+        else:
+            a = x
+
+
+def _load(code: int, k: int, a: int, x: int, mem: list[int], skb: "SkBuff", data: bytes) -> int:
+    """Return the new accumulator, -1 for a load outside of the packet."""
+    mode = code & 0xE0
+    if mode == bpf.BPF_IMM:
+        return k
+    if mode == bpf.BPF_MEM:
+        return mem[k]
+    if mode == bpf.BPF_LEN:
+        return len(data)
+    if mode == bpf.BPF_ABS and k >= _AD_OFF:
+        return _ancillary(k - _AD_OFF, a, x, skb)
+    offset = k if mode == bpf.BPF_ABS else (k + x) & _U32
+    size = 4 if code & 0x18 == bpf.BPF_W else 2 if code & 0x18 == bpf.BPF_H else 1
+    if offset + size > len(data):
+        return -1
+    return int.from_bytes(data[offset : offset + size], "big")
+
+
+def _ancillary(what: int, a: int, x: int, skb: "SkBuff") -> int:
+    """Return a value about the packet that is not in its bytes."""
+    if what == bpf.SKF_AD_PROTOCOL:
+        return skb.protocol
+    if what == bpf.SKF_AD_PKTTYPE:
+        return skb.pkt_type
+    if what == bpf.SKF_AD_IFINDEX:
+        return -1 if skb.dev is None else skb.dev.ifindex
+    if what == bpf.SKF_AD_MARK:
+        return skb.mark
+    if what == bpf.SKF_AD_HATYPE:
+        return -1 if skb.dev is None else skb.dev.type
+    if what == bpf.SKF_AD_CPU:
+        return 0 if skb.sk is None else skb.sk.sk_net.kernel.cpu
+    if what == bpf.SKF_AD_ALU_XOR_X:
+        return a ^ x
+    if what == bpf.SKF_AD_RANDOM:
+        return 0 if skb.sk is None else skb.sk.sk_net.kernel.prng.u32()
+    return 0
+
+
+def _loadx(code: int, k: int, mem: list[int], data: bytes) -> int:
+    mode = code & 0xE0
+    if mode == bpf.BPF_IMM:
+        return k
+    if mode == bpf.BPF_MEM:
+        return mem[k]
+    if mode == bpf.BPF_LEN:
+        return len(data)
+    return -1 if k >= len(data) else (data[k] & 0xF) << 2
+
+
+def _alu(op: int, a: int, operand: int) -> int:
+    """Return the result, -1 for a division by zero."""
+    if op == bpf.BPF_ADD:
+        return (a + operand) & _U32
+    if op == bpf.BPF_SUB:
+        return (a - operand) & _U32
+    if op == bpf.BPF_MUL:
+        return (a * operand) & _U32
+    if op == bpf.BPF_DIV:
+        return a // operand if operand else -1
+    if op == bpf.BPF_MOD:
+        return a % operand if operand else -1
+    if op == bpf.BPF_AND:
+        return a & operand
+    if op == bpf.BPF_OR:
+        return a | operand
+    if op == bpf.BPF_XOR:
+        return a ^ operand
+    if op == bpf.BPF_LSH:
+        return (a << (operand & 31)) & _U32
+    if op == bpf.BPF_RSH:
+        return a >> (operand & 31)
+    return -a & _U32
+
+
+def _jump(op: int, a: int, operand: int) -> bool:
+    if op == bpf.BPF_JEQ:
+        return a == operand
+    if op == bpf.BPF_JGT:
+        return a > operand
+    if op == bpf.BPF_JGE:
+        return a >= operand
+    return a & operand != 0
+
+
+def sk_filter_trim_cap(sk: Sock, skb: "SkBuff", data: bytes, cap: int) -> int:
+    """Let the cgroup's programs and the socket's filter see a packet: the bytes to keep (`cap` at least), or -EPERM to drop it."""
+    err = cgroup_bpf_run_filter_skb(sk, skb, BPF_CGROUP_INET_INGRESS)
+    if err < 0:
+        return err
+    prog = sk.sk_filter
+    if prog is None:
+        return len(data)
+    save = skb.sk
+    skb.sk = sk
+    keep = bpf_prog_run(prog, skb, data)
+    skb.sk = save
+    if keep == 0:
+        return -EPERM
+    return min(max(keep, cap), len(data))
+
+
+# Attaching
+
+
+def _prog_from_user(task: "Task", sk: Sock, optval: bytes) -> tuple[int, SkFilter | None]:
+    """Read and check a struct sock_fprog: (0 or -errno, program)."""
+    if len(optval) != _FPROG_SIZE:
+        return -EINVAL, None
+    flen = int.from_bytes(optval[:2], "little")
+    pointer = int.from_bytes(optval[8:16], "little")
+    if sk.sock_flag(SOCK_FILTER_LOCKED):
+        return -EPERM, None
+    if pointer == 0 or flen == 0 or flen > bpf.BPF_MAXINSNS:
+        return -EINVAL, None
+    raw = task.copy_from_user(pointer, flen * _INSN_SIZE)
+    if raw is None:
+        return -EFAULT, None
+    insns = parse_insns(raw)
+    err = bpf_check_classic(insns)
+    return (err, None) if err else (0, SkFilter(insns, raw))
+
+
+def sk_attach_filter(task: "Task", sk: Sock, optval: bytes) -> int:
+    """SO_ATTACH_FILTER: 0 or -errno."""
+    err, prog = _prog_from_user(task, sk, optval)
+    if prog is None:
+        return err
+    if sock_kmalloc(sk, prog.charge()):
+        return -ENOMEM
+    if sk.sk_filter is not None:
+        sock_kfree_s(sk, sk.sk_filter.charge())
+    sk.sk_filter = prog
+    return 0
+
+
+def sk_detach_filter(sk: Sock) -> int:
+    """SO_DETACH_FILTER: 0, -ENOENT without a filter, -EPERM when it is locked."""
+    if sk.sock_flag(SOCK_FILTER_LOCKED):
+        return -EPERM
+    if sk.sk_filter is None:
+        return -ENOENT
+    sock_kfree_s(sk, sk.sk_filter.charge())
+    sk.sk_filter = None
+    return 0
+
+
+def sk_get_filter(sk: Sock, optlen: int) -> tuple[int, bytes]:
+    """SO_GET_FILTER: (0 or -errno, the program); the kernel counts its answer in instructions, so a program sees as many bytes."""
+    prog = sk.sk_filter
+    if prog is None:
+        return 0, b""
+    count = len(prog.insns)
+    if optlen == 0:
+        return 0, prog.raw[:count]
+    if optlen < count:
+        return -EINVAL, b""
+    return 0, prog.raw[:count]
+
+
+def sk_reuseport_attach(task: "Task", sk: Sock, optval: bytes) -> int:
+    """SO_ATTACH_REUSEPORT_CBPF: 0 or -errno."""
+    err, prog = _prog_from_user(task, sk, optval)
+    return err if prog is None else sk.reuseport_attach_prog(prog)
+
+
+def sk_reuseport_detach(sk: Sock) -> int:
+    """SO_DETACH_REUSEPORT_BPF: 0 or -ENOENT."""
+    return sk.reuseport_detach_prog()
