@@ -497,3 +497,70 @@ def test_an_answer_left_half_read_does_not_disturb_the_next_question() -> None:
         assert len(inet_sockets(port, socket.AF_INET, TCP)) == len(keep)
 
     run_in_netns(program)
+
+
+def test_the_maker_of_a_user_namespace_sees_into_its_network_without_root() -> None:
+    def rootless() -> Any:
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        call("prctl", 4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, as after an execve
+        unshare_net()
+        server = socket.socket()
+        server.bind(("0.0.0.0", 5555))  # bound only: /proc would not show it
+        with open("/proc/sys/net/ipv4/ip_local_port_range", "w") as file:
+            file.write("2000 3000")
+        return server
+
+    def program(pid: int) -> None:
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        call("prctl", 4, 1, 0, 0, 0)
+        port = HostPort()
+        (found,) = [each for each in port.namespaces() if pid in each.pids]
+        assert (found.accessible, found.reason, found.own) == (True, "", False)
+        assert [r.local_port for r in inet_sockets(port, socket.AF_INET, TCP, netns=found.inode)] == [5555]
+        assert bind_sysctls(port, found.inode).port_range == (2000, 3000)
+        with pytest.raises(FileNotFoundError):
+            port.read("/proc/sys/net/ipv4/no_such_thing", found.inode)
+        port.close()
+
+    reader, writer = os.pipe()
+
+    def tell_and_stay() -> Any:
+        kept = rootless()
+        os.write(writer, b"%d" % os.getpid())
+        return kept
+
+    end = start_in(lambda: None, tell_and_stay)
+    try:
+        run_in_netns(program, int(os.read(reader, 32)))
+    finally:
+        end()
+        os.close(reader)
+        os.close(writer)
+
+
+def test_a_socket_is_found_again_among_others_with_its_address() -> None:
+    def program() -> None:
+        port = HostPort()
+        keep: list[socket.socket] = []
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            for _number in range(3):
+                sock = socket.socket(socket.AF_INET, kind)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                sock.bind(("127.0.0.1", 7000))
+                keep.append(sock)
+        keep[0].listen()
+        keep[1].listen()
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.connect(("127.0.0.1", 7000))
+        keep.append(client)
+        for protocol, count in ((TCP, 3), (UDP, 4)):
+            records = inet_sockets(port, socket.AF_INET, protocol)
+            again = [find_again(port, record) for record in records]
+            assert [r.cookie for r in again if r is not None] == [r.cookie for r in records]
+            assert len(records) == count
+        client.close()
+        assert find_again(port, records[[r.remote_port for r in records].index(7000)]) is None
+
+    run_in_netns(program)

@@ -320,6 +320,7 @@ def _try_entering(namespaces: list[Namespace]) -> None:
     import _socket
 
     from twinsock.host.libc import setns
+    from twinsock.host.userns import open_owner
     from twinsock.uapi.socket import SO_NETNS_COOKIE, SOL_SOCKET
     from twinsock.wire.netlink import U64
 
@@ -347,7 +348,11 @@ def _try_entering(namespaces: list[Namespace]) -> None:
                 namespace.reason = ""
                 namespace.cookie = cookie()
             except PermissionError:
-                pass
+                user_fd = open_owner(fd)
+                if user_fd >= 0:
+                    os.close(user_fd)
+                    namespace.accessible = True
+                    namespace.reason = ""
             except OSError as error:
                 namespace.reason = f"it cannot be entered: {error.strerror}"
             finally:

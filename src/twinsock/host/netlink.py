@@ -18,7 +18,7 @@ from twinsock.uapi.netlink import (
     NLMSG_ERROR,
     NLMSG_HDRLEN,
 )
-from twinsock.uapi.socket import SOL_NETLINK
+from twinsock.uapi.socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, SOL_NETLINK
 from twinsock.wire.netlink import NLMSGHDR, DumpInterrupted, error_of, spans
 
 TYPE_CHECKING = False
@@ -39,9 +39,9 @@ def _os_error(error: int, what: str) -> OSError:
 class NetlinkSocket:
     """One netlink socket, of the namespace in which it was made, with its buffer."""
 
-    def __init__(self, protocol: int) -> None:
+    def __init__(self, protocol: int, sock: _socket.socket | None = None) -> None:
         self.protocol = protocol
-        self.sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, protocol)
+        self.sock = sock or _socket.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
         self.buffer = memoryview(bytearray(BUFFER_SIZE))
         self.sequence = 0
         self.clean = True  # no answer is left unread

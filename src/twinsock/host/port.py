@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twinsock.host.netlink import NetlinkSocket
 from twinsock.uapi.errno import EACCES, ENOENT, EPERM, ESRCH
+from twinsock.uapi.socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class HostPort:
             found = read_through_process(namespace, path[len("/proc/thread-self/net/") :])
             if found is not None:
                 return found
-        return self._inside(namespace, lambda: read_file(path))
+        return self._inside(namespace, lambda: read_file(path), lambda fd, user: read_inside(fd, user, path))
 
     def namespaces(self, deep: bool = False) -> list[Namespace]:
         """List the namespaces of processes and names; with `deep` also those that only a descriptor holds."""
@@ -106,7 +107,7 @@ class HostPort:
     def _open(self, netns: int, protocol: int) -> NetlinkSocket:
         if self._is_own(netns):
             return NetlinkSocket(protocol)
-        return self._inside(self._namespace(netns), lambda: NetlinkSocket(protocol))
+        return self._inside(self._namespace(netns), lambda: NetlinkSocket(protocol), lambda fd, user: netlink_inside(fd, user, protocol))
 
     def _namespace(self, netns: int) -> Namespace:
         """Find a namespace by its inode, looking deeper if it is not where processes and names are."""
@@ -119,11 +120,12 @@ class HostPort:
             raise OSError(ESRCH, f"no network namespace {netns} can be found")
         return namespace
 
-    def _inside(self, namespace: Namespace, function: Callable[[], T]) -> T:
-        """Run a function inside a namespace. Raises what it raises, or OSError."""
+    def _inside(self, namespace: Namespace, function: Callable[[], T], as_owner: Callable[[int, int], T]) -> T:
+        """Run a function inside a namespace, or `as_owner(fd, user namespace)` where only its maker may. Raises OSError."""
         from os import close
 
         from twinsock.host.namespaces import in_namespace
+        from twinsock.host.userns import open_owner
 
         try:
             fd = namespace.open()
@@ -132,12 +134,34 @@ class HostPort:
             if error.errno == ENOENT:
                 raise OSError(ESRCH, f"{namespace.label()} is gone") from None
             raise _explained(error, namespace) from None
+        user_fd = -1
         try:
             return in_namespace(fd, function)
         except OSError as error:
-            raise _explained(error, namespace) from None
+            if error.errno == EPERM:
+                user_fd = open_owner(fd)
+            if user_fd < 0:
+                raise _explained(error, namespace) from None
+            return as_owner(fd, user_fd)
         finally:
             close(fd)
+            if user_fd >= 0:
+                close(user_fd)
+
+
+def read_inside(fd: int, user_fd: int, path: str) -> bytes:
+    """Read a file inside a network namespace that the caller's own user namespace owns."""
+    from twinsock.host import userns
+    from twinsock.host.procfs import read_file
+
+    return userns.read_inside(fd, user_fd, lambda: read_file(path))
+
+
+def netlink_inside(fd: int, user_fd: int, protocol: int) -> NetlinkSocket:
+    """Make a netlink socket inside a network namespace that the caller's own user namespace owns."""
+    from twinsock.host.userns import socket_inside
+
+    return NetlinkSocket(protocol, socket_inside(fd, user_fd, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol))
 
 
 def _explained(error: OSError, namespace: Namespace) -> OSError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twinsock.inspect.ask import ask_all, no_handler
 from twinsock.inspect.port import NotAvailable
 from twinsock.inspect.records import parse_record
-from twinsock.uapi.errno import ENOENT
-from twinsock.uapi.in_ import IPPROTO_TCP
+from twinsock.uapi.errno import ENOENT, ESTALE
+from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE
 from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_REQUEST
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
 from twinsock.wire.inet_diag import ALL_STATES, InetDiagReq
@@ -95,13 +95,15 @@ def visible_sockets(
 def find_again(port: KernelPort, record: SocketRecord) -> SocketRecord | None:
     """Look one socket up by addresses, ports and cookie: the same socket as it is now, or None if it is gone.
 
-    A bound-only TCP socket is in no table that this question searches, and is looked for in a dump instead.
+    The kernel looks in its tables for one socket of these addresses; where several share them (SO_REUSEPORT), or the
+    socket is in no such table (bound only), a dump of the port finds it. Raises OSError.
     """
     request = InetDiagReq(record.family, record.protocol)
-    request.sport = record.local_port
-    request.dport = record.remote_port
-    request.src = record.local
-    request.dst = record.remote
+    request.sport, request.dport = record.local_port, record.remote_port
+    request.src, request.dst = record.local, record.remote
+    if record.protocol in (IPPROTO_UDP, IPPROTO_UDPLITE):  # Linux: here source means the sender of a packet to it
+        request.sport, request.dport = request.dport, request.sport
+        request.src, request.dst = request.dst, request.src
     request.ifindex = record.ifindex
     request.cookie = record.cookie
     message = nlmsg(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, request.emit())
@@ -113,7 +115,7 @@ def find_again(port: KernelPort, record: SocketRecord) -> SocketRecord | None:
                     if found is not None and found.cookie == record.cookie:
                         return found
     except OSError as error:
-        if error.errno != ENOENT:
+        if error.errno not in (ENOENT, ESTALE):  # none; another one, by its cookie
             raise
     again = inet_sockets(port, record.family, record.protocol, netns=record.netns, local_port=record.local_port)
     for other in again:
