@@ -179,6 +179,12 @@ def test_filters_run_in_the_kernel() -> None:
         assert local_ports(bc_cgroup(cgroup + 1_000_000)) == []
         assert [r.state for r in inet_sockets(port, socket.AF_INET, TCP, remote_port=8003)] == [ESTABLISHED]
         assert {r.local_port for r in inet_sockets(port, socket.AF_INET, TCP, local_port=8003)} == {8003}
+        six = [socket.socket(socket.AF_INET6, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+        for sock in six:
+            sock.bind(("::1", 8003))
+        both = inet_sockets(port, socket.AF_UNSPEC, TCP, local_port=8003)
+        assert sorted((r.family, r.state) for r in both) == [(2, ESTABLISHED), (2, LISTEN), (10, CLOSE)]
+        assert [r.family for r in inet_sockets(port, socket.AF_UNSPEC, UDP, local_port=8003)] == [10]
 
     run_in_netns(program)
 

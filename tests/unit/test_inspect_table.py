@@ -72,6 +72,13 @@ def test_a_truncated_datagram_ends_quietly():
         assert table.column("inode") == list(range(min(10, cut // len(socket_message(0, [(8, b"\3"), (22, b"\x52\0")])))))
 
 
+def test_messages_that_are_no_sockets_are_passed_over():
+    other = nlmsg(3, 2, bytes(len(socket_message(0, [])) - 16))
+    mixed = socket_message(0, []) + other + socket_message(1, [(8, b"")]) + socket_message(2, []) + nlmsg(1, 0, b"")
+    table = socket_table(RecordedPort([mixed, other * 3]), families=[2])
+    assert sorted(table.column("inode")) == [0, 1, 2]
+
+
 def test_an_interrupted_dump_is_asked_again():
     port = RecordedPort([*datagrams([2] * 5), DumpInterrupted()], datagrams([2] * 3))
     assert socket_table(port, families=[2]).column("inode") == [0, 1, 2]

@@ -7,8 +7,10 @@ from twinsock.inspect.port import NotAvailable
 from twinsock.inspect.records import parse_record
 from twinsock.uapi.errno import ENOENT, ESTALE
 from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE
+from twinsock.uapi.inet_diag import TCPDIAG_GETSOCK
 from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_REQUEST
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
+from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNSPEC
 from twinsock.wire.inet_diag import ALL_STATES, InetDiagReq
 from twinsock.wire.netlink import nlmsg, spans
 
@@ -22,12 +24,24 @@ PROTOCOL_NAMES = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136
 
 
 def dump(port: KernelPort, request: InetDiagReq, netns: int = 0) -> list[SocketRecord]:
-    """List the sockets that a request describes, in the kernel's order. Raises OSError and NotAvailable."""
+    """List the sockets that a request describes, in the kernel's order. Raises OSError and NotAvailable.
+
+    AF_UNSPEC means both families, which TCP gives in one walk over its tables.
+    """
+    if request.family == AF_UNSPEC and request.protocol != IPPROTO_TCP:
+        found: list[SocketRecord] = []
+        for family in (AF_INET, AF_INET6):
+            request.family = family
+            found += dump(port, request, netns)
+        request.family = AF_UNSPEC
+        return found
 
     def parse(view: Buffer, start: int, end: int) -> SocketRecord | None:
         return parse_record(view, start, end, request.protocol, netns)
 
     try:
+        if request.family == AF_UNSPEC:
+            return ask_all(port, NETLINK_SOCK_DIAG, TCPDIAG_GETSOCK, request.emit_compat(), parse, netns)
         return ask_all(port, NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, request.emit(), parse, netns)
     except OSError as error:
         raise no_handler(error, protocol_name(request.protocol)) from None
@@ -49,7 +63,7 @@ def inet_sockets(
     bytecode: bytes = b"",
     ext: int = 0,
 ) -> list[SocketRecord]:
-    """List sockets of one family; ports other than 0 and the bytecode are compared in the kernel.
+    """List sockets of one family, or of both with AF_UNSPEC; ports other than 0 and the bytecode are compared in the kernel.
 
     `states` has the bit 1 << state for each state wanted, bit 13 for bound-only. `ext` has the bit 1 << (attribute - 1)
     for INET_DIAG_INFO, SKMEMINFO, CONG. Raises OSError and NotAvailable.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from twinsock.inspect.records import SocketRecord
 
 _SOCKET_TYPES = (SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK)
+_SOCKET_TYPE_BYTES = {Struct("=H").pack(type_) for type_ in _SOCKET_TYPES}
 _LEAST = NLMSG_HDRLEN + MSG_SIZE
 # name -> (offset in the message, bytes); 2 means a port in network order
 _COLUMNS = {
@@ -184,28 +185,37 @@ def _sort_in(groups: dict[int, Group], view: memoryview, request: InetDiagReq, n
         offset = _equal_run(words) << 2
         if offset:
             _group(groups, request, netns, words[0]).data += view[:offset]
-        numbers = words[offset >> 2 :].tolist()
-    data = view[offset:end].tobytes()
+        if offset < end:
+            with words[offset >> 2 :] as rest:
+                pieces = _split(view[offset:end].tobytes(), rest)
+            for stride, parts in pieces.items():
+                if stride >= _LEAST:
+                    _group(groups, request, netns, stride).data += b"".join(parts)
+
+
+def _split(data: bytes, words: memoryview) -> dict[int, list[bytes]]:
+    """Sort messages by length; `words` are the same data. Each length is checked once, not each message."""
     pieces: dict[int, list[bytes]] = {}
     position = 0
-    last = len(data) - _LEAST
-    while position <= last:
-        stride = numbers[position >> 2]
-        if stride < _LEAST or stride & 3 or numbers[(position >> 2) + 1] & 0xFFFF not in _SOCKET_TYPES:
-            if stride < NLMSG_HDRLEN:
-                break
-            position += stride + 3 & ~3
-            continue
+    size = len(data)
+    stride = 0
+    while position < size:
+        stride = words[position >> 2]
         stop = position + stride
-        if stop > len(data):
-            break
-        if stride in pieces:
+        try:
             pieces[stride].append(data[position:stop])
-        else:
+        except KeyError:
+            if stride < NLMSG_HDRLEN or stride & 3:
+                break
             pieces[stride] = [data[position:stop]]
         position = stop
+    if position > size and stride in pieces:  # the last one is cut
+        pieces[stride].pop()
     for stride, parts in pieces.items():
-        _group(groups, request, netns, stride).data += b"".join(parts)
+        kinds = {part[4:6] for part in parts}
+        if not kinds <= _SOCKET_TYPE_BYTES:
+            pieces[stride] = [part for part in parts if part[4:6] in _SOCKET_TYPE_BYTES]
+    return pieces
 
 
 def _group(groups: dict[int, Group], request: InetDiagReq, netns: int, stride: int) -> Group:
