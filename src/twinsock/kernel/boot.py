@@ -2,7 +2,9 @@
 
 Each family has one function that registers it. They run in Linux's order, which shows in /proc/net/protocols."""
 
+from twinsock.kernel.drivers.loopback import loopback_init
 from twinsock.kernel.kernel import Kernel
+from twinsock.kernel.net.ipv4.ip_init import ip_init
 from twinsock.kernel.sched.task import Task
 from twinsock.kernel.time.timer import Clock
 
@@ -17,6 +19,8 @@ def start_kernel(seed: int = 0, clock: Clock | None = None) -> Kernel:
 
 def do_initcalls(kernel: Kernel) -> None:
     """Register subsystems and families, each before those that need it."""
+    ip_init(kernel)
+    loopback_init(kernel)
 
 
 def init_task(kernel: Kernel) -> Task:

@@ -13,9 +13,12 @@ from twinsock.uapi.errno import EPERM
 
 if TYPE_CHECKING:
     from twinsock.kernel.bpf.cgroup import CgroupBpf
+    from twinsock.kernel.net.core.dev import NetdevNotifier
     from twinsock.kernel.net.core.net import NetProtoFamily
+    from twinsock.kernel.net.core.protocol import NetProtocol, PacketType, RawHook
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import Proto
+    from twinsock.kernel.net.ipv4.route import RtHandlers
     from twinsock.kernel.security import SecurityOps
     from twinsock.kernel.trace import Trace
 
@@ -70,6 +73,19 @@ class Kernel(SoftirqRunner):
         self.init_user_ns = UserNamespace()
         self.net_families: list[NetProtoFamily | None] = [None] * 46
         self.protos: list[Proto] = []  # in order of registration; /proc/net/protocols shows the newest first
+        self.netdev_chain: list[NetdevNotifier] = []
+        self.ptype_base: dict[int, PacketType] = {}  # by EtherType
+        self.inet_protos: list[NetProtocol | None] = [None] * 256
+        self.inet6_protos: list[NetProtocol | None] = [None] * 256
+        self.raw_hook4: RawHook | None = None
+        self.raw_hook6: RawHook | None = None
+        self.ping_hook4: NetProtocol | None = None  # ICMP sockets: echo replies, errors for echo requests
+        self.ping_hook6: NetProtocol | None = None
+        self.rt_handlers: RtHandlers | None = None  # what IPv4 routes do with packets; set by ip_init
+        self.ip_idents: list[int] = []  # counters for IPv4 identifications, filled at the first use
+        self.netdev_max_backlog = 1000  # packets in input_pkt_queue
+        self.next_mac = 0  # last link address given to a device, within this host
+        self.host_id = len(self.clock.hosts)  # tells the hosts of one simulation apart in link addresses
         self.input_pkt_queue: deque[SkBuff] = deque()
         self.softirq_work: deque[Work] = deque()
         self.in_softirq = False

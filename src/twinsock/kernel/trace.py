@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import SockCommon
 
 
@@ -11,3 +12,6 @@ class Trace:
 
     def inet_sock_set_state(self, sk: "SockCommon", oldstate: int, newstate: int) -> None:
         """sock:inet_sock_set_state."""
+
+    def kfree_skb(self, skb: "SkBuff", reason: str) -> None:
+        """skb:kfree_skb, with a reason of net/core/dropreason.py."""

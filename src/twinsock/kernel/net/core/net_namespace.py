@@ -10,8 +10,14 @@ from twinsock.kernel.sched.task import UserNamespace
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.dev import NetDevice
+    from twinsock.kernel.net.core.neighbour import NeighTable
+    from twinsock.kernel.net.core.protocol import NetProtocol, PacketTap
     from twinsock.kernel.net.core.sock import Proto
     from twinsock.kernel.net.ipv4.bind_observer import BindObserver
+    from twinsock.kernel.net.ipv4.devinet import Ipv4Devconf
+    from twinsock.kernel.net.ipv4.fib_table import FibTables
+    from twinsock.kernel.net.ipv4.icmp import IcmpState
+    from twinsock.kernel.net.ipv4.inet_fragment import FqdirBase
     from twinsock.kernel.net.ipv4.inet_hashtables import InetHashinfo
     from twinsock.kernel.net.ipv4.udp_table import UdpTable
     from twinsock.kernel.sched.task import Task
@@ -52,6 +58,30 @@ class NetnsIpv4:
         self.sysctl_tcp_l3mdev_accept = 0
         self.sysctl_udp_l3mdev_accept = 0
         self.sysctl_raw_l3mdev_accept = 1
+        self.sysctl_ip_default_ttl = 64
+        self.sysctl_ip_no_pmtu_disc = 0
+        self.sysctl_ip_fwd_use_pmtu = 0
+        self.sysctl_ip_early_demux = 1
+        self.sysctl_icmp_echo_ignore_all = 0
+        self.sysctl_icmp_echo_ignore_broadcasts = 1
+        self.sysctl_icmp_ignore_bogus_error_responses = 1
+        self.sysctl_icmp_errors_use_inbound_ifaddr = 0
+        self.sysctl_icmp_ratelimit = 1000  # ms per message and peer
+        self.sysctl_icmp_ratemask = 6168
+        self.sysctl_icmp_msgs_per_sec = 1000
+        self.sysctl_icmp_msgs_burst = 50
+        self.sysctl_igmp_max_memberships = 20
+        self.sysctl_igmp_max_msf = 10
+        self.ip_rt_min_pmtu = 552
+        self.ip_rt_mtu_expires_ns = 600_000_000_000
+        self.ip_rt_min_advmss = 256
+        self.rt_genid = 1  # routes of another generation are looked up again
+        self.devconf_all: Ipv4Devconf | None = None  # net.ipv4.conf.all; None until IPv4 is registered
+        self.devconf_dflt: Ipv4Devconf | None = None
+        self.fib: FibTables | None = None
+        self.arp_tbl: NeighTable | None = None
+        self.icmp: IcmpState | None = None
+        self.fqdir: FqdirBase | None = None  # reassembly
 
 
 class NetnsIpv6:
@@ -60,6 +90,17 @@ class NetnsIpv6:
     def __init__(self) -> None:
         self.sysctl_bindv6only = 0
         self.sysctl_ip_nonlocal_bind = 0
+        self.sysctl_auto_flowlabels = 1
+        self.sysctl_flowlabel_consistency = 1
+        self.sysctl_icmpv6_echo_ignore_all = 0
+        self.sysctl_icmpv6_echo_ignore_multicast = 0
+        self.sysctl_icmpv6_ratelimit = 100  # ms per message and peer
+        self.sysctl_icmpv6_ratemask_ptb = 0  # packet-too-big is not in the default mask 0-1,3-127
+        self.ip6_rt_mtu_expires_ns = 600_000_000_000
+        self.ip6_rt_min_advmss = 1220
+        self.rt_genid = 1
+        self.nd_tbl: NeighTable | None = None
+        self.fqdir: FqdirBase | None = None
 
 
 class Net:
@@ -80,14 +121,25 @@ class Net:
         self.udp_table: UdpTable | None = None  # made by the first UDP socket
         self.addrs = AddressView()  # which addresses are ours
         self.bind_observer: BindObserver | None = None  # told why bind(2) says no
-        self.dev_base: list[NetDevice] = []
+        self.dev_base: list[NetDevice] = []  # in order of ifindex of creation
+        self.loopback_dev: NetDevice | None = None
+        self.ifindex = 0  # the last one given
+        self.ptype_all: list[PacketTap] | None = None  # taps on every device
+        self.inet_protos: list[NetProtocol | None] = kernel.inet_protos
+        self.inet6_protos: list[NetProtocol | None] = kernel.inet6_protos
         # counters, indexed by the constants of uapi/snmp.py
         self.ip_statistics = [0] * 38
-        self.icmp_statistics = [0] * 28
+        self.icmp_statistics = [0] * 29
+        self.icmpmsg_statistics = [0] * 512  # by type: received, then sent at 256 + type
         self.tcp_statistics = [0] * 15
         self.net_statistics = [0] * 135
         self.udp_statistics = [0] * 9
         self.udplite_statistics = [0] * 9
+        self.ip6_statistics = [0] * 39  # IPSTATS_MIB_*, IP6STATS_MIB_INTOOBIGERRORS last
+        self.icmp6_statistics = [0] * 6  # ICMP6_MIB_*
+        self.icmp6msg_statistics = [0] * 512
+        self.udp6_statistics = [0] * 9
+        self.udplite6_statistics = [0] * 9
         kernel.nets.append(self)
 
     def sock_prot_inuse_add(self, prot: "Proto", val: int) -> None:

@@ -5,10 +5,14 @@ payload on the wire; real bytes appear only where `wire` is asked for them (pack
 
 from typing import TYPE_CHECKING, Final
 
+from twinsock.uapi.if_ import ETH_P_IP, ETH_P_IPV6
+from twinsock.wire.ip6 import skip_exthdrs
+from twinsock.wire.l4 import pseudo_sum4, pseudo_sum6
+
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.dev import NetDevice
+    from twinsock.kernel.net.core.dst import Dst
     from twinsock.kernel.net.core.sock import Sock
-    from twinsock.kernel.net.ipv4.route import Dst
     from twinsock.wire.ip import Iphdr
     from twinsock.wire.ip6 import Ipv6hdr
     from twinsock.wire.l4 import L4Header
@@ -19,6 +23,16 @@ PACKET_MULTICAST: Final = 2
 PACKET_OTHERHOST: Final = 3
 PACKET_OUTGOING: Final = 4
 PACKET_LOOPBACK: Final = 5
+
+# ip_flags
+IPSKB_FORWARDED: Final = 1
+IPSKB_REROUTED: Final = 16
+IPSKB_DOREDIRECT: Final = 32
+IPSKB_FRAG_PMTU: Final = 64
+
+_SKB_STRUCT: Final = 256  # bytes of the sk_buff itself
+_SHARED_INFO: Final = 320
+_SMALL_HEAD: Final = 576
 
 
 class SkbDestructor:
@@ -57,6 +71,12 @@ class SkBuff:
         self.ee: SockExtendedErr | None = None  # in an error queue: what happened
         self.addr_offset = -1  # in an error queue: where the original destination stands in the data
         self.port = 0
+        self.mac_dest = b""  # link addresses, b"": none yet
+        self.mac_source = b""
+        self.ip_flags = 0  # IPSKB_*: what happened to it on the way
+        self.frag_max_size = 0  # size of the largest fragment it was put together from
+        self.outer: SkBuff | None = None  # a quoted packet: the ICMP message that quotes it
+        self.comment = ""  # for captures: what the simulation did to it
 
     def payload(self) -> bytes:
         """Return the payload as bytes of its own."""
@@ -68,6 +88,68 @@ class SkBuff:
         """Hand the packet to the stack of the device it arrived on (softirq context)."""
         if self.dev is not None:
             self.dev.netif_receive_skb(self)
+
+    def l4_len(self) -> int:
+        """Return the bytes behind the network header: transport header and payload."""
+        return self.len if self.h is None else self.len + self.h.header_len()
+
+    def l3_len(self) -> int:
+        """Return the bytes from the network header on, which is what Linux calls `skb->len` below the transport."""
+        if self.nh4 is not None:
+            return self.l4_len() + self.nh4.header_len()
+        if self.nh6 is not None:
+            return self.l4_len() + self.nh6.header_len()
+        return self.l4_len()
+
+    def l4_bytes(self) -> bytes:
+        """Give transport header and payload as bytes, with checksums."""
+        h = self.h
+        payload = self.payload()
+        if h is None:
+            return payload
+        size = len(payload) + h.header_len()
+        pseudo = 0
+        if self.nh4 is not None:
+            pseudo = pseudo_sum4(self.nh4.saddr, self.nh4.daddr, self.nh4.protocol, size)
+        elif self.nh6 is not None:
+            pseudo = pseudo_sum6(self.nh6.saddr, self.nh6.daddr, self.transport(), size)
+        return h.to_bytes(payload, pseudo)
+
+    def l3_bytes(self) -> bytes:
+        """Give the packet as bytes from the network header on."""
+        body = self.l4_bytes()
+        if self.nh4 is not None:
+            return self.nh4.emit(len(body)) + body
+        if self.nh6 is not None:
+            return self.nh6.emit(len(body)) + body
+        return body
+
+    def transport(self) -> int:
+        """Return the transport protocol number, behind extension headers too (-1: none to be found)."""
+        if self.nh4 is not None:
+            return self.nh4.protocol
+        if self.nh6 is not None:
+            return skip_exthdrs(self.nh6.nexthdr, self.nh6.exthdrs)[0] if self.nh6.exthdrs else self.nh6.nexthdr
+        return -1
+
+    def linearize(self) -> None:
+        """Turn the packet into bytes from the network header on; whoever gets it parses and verifies it."""
+        data = self.l3_bytes()
+        if self.nh4 is not None:
+            self.protocol = ETH_P_IP
+        elif self.nh6 is not None:
+            self.protocol = ETH_P_IPV6
+        self.data = data
+        self.offset = 0
+        self.len = len(data)
+        self.nh4 = None
+        self.nh6 = None
+        self.h = None
+
+    def pull(self, count: int) -> None:
+        """Take `count` bytes off the front of the payload."""
+        self.offset += count
+        self.len -= count
 
 
 class SockExtendedErr:
@@ -112,3 +194,47 @@ def kfree_skb(skb: SkBuff) -> None:
 def consume_skb(skb: SkBuff) -> None:
     """Drop a reference to a packet that reached its goal."""
     kfree_skb(skb)
+
+
+def skb_clone(skb: SkBuff) -> SkBuff:
+    """Return another packet with the same headers and payload, charged to nobody."""
+    other = SkBuff(skb.data, skb.offset, skb.len)
+    other.truesize = skb.truesize
+    other.dev = skb.dev
+    other.protocol = skb.protocol
+    other.pkt_type = skb.pkt_type
+    other.tstamp_ns = skb.tstamp_ns
+    other.mark = skb.mark
+    other.priority = skb.priority
+    other.nh4 = skb.nh4
+    other.nh6 = skb.nh6
+    other.h = skb.h
+    other.dst = skb.dst
+    other.gso_size = skb.gso_size
+    other.gso_segs = skb.gso_segs
+    other.iif = skb.iif
+    other.mac_dest = skb.mac_dest
+    other.mac_source = skb.mac_source
+    other.ip_flags = skb.ip_flags
+    other.frag_max_size = skb.frag_max_size
+    other.comment = skb.comment
+    return other
+
+
+def kfree_skb_reason(skb: SkBuff, reason: str) -> None:
+    """Drop a packet for a reason of net/core/dropreason.py."""
+    trace = skb.dev.net.kernel.trace if skb.dev is not None else None
+    if trace is not None:
+        trace.kfree_skb(skb, reason)
+    kfree_skb(skb)
+
+
+def skb_head_truesize(size: int) -> int:
+    """Return what a packet with a linear buffer of `size` bytes is charged, alloc_skb()."""
+    needed = ((size + 63) & ~63) + _SHARED_INFO
+    if needed <= _SMALL_HEAD:
+        return _SKB_STRUCT + _SMALL_HEAD
+    bucket = 1024
+    while bucket < needed:
+        bucket <<= 1
+    return _SKB_STRUCT + bucket

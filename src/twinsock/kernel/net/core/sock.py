@@ -18,6 +18,7 @@ from twinsock.uapi.tcp import TCP_CLOSE
 
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
+    from twinsock.kernel.net.core.dst import Dst
     from twinsock.kernel.net.core.filter import SkFilter
     from twinsock.kernel.net.core.net import Msghdr
     from twinsock.kernel.net.core.net_namespace import Net
@@ -291,6 +292,7 @@ class Sock(SockCommon):
         super().__init__(net, family)
         self.sk_prot = prot
         self.sk_prot_creator = prot
+        self.sk_dst_cache: Dst | None = None
         self.sk_type = type_
         self.sk_protocol = protocol
         self.sk_socket: Socket | None = None

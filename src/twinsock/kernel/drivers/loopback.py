@@ -1,0 +1,50 @@
+"""The loopback device (Linux: drivers/net/loopback.c)."""
+
+from typing import TYPE_CHECKING
+
+from twinsock.kernel.net.core.dev import LOOPBACK_IFINDEX, NetDevice, netif_rx, register_netdevice
+from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, register_pernet_subsys
+from twinsock.kernel.net.core.skbuff import PACKET_HOST, PACKET_MULTICAST, SkBuff, skb_orphan
+from twinsock.uapi.if_ import ARPHRD_LOOPBACK, IFF_LOOPBACK
+
+if TYPE_CHECKING:
+    from twinsock.kernel.kernel import Kernel
+
+
+class LoopbackDev(NetDevice):
+    """`lo`: what it sends it receives, on the same host, in the next softirq."""
+
+    def __init__(self, net: Net) -> None:
+        super().__init__(net, "lo", LOOPBACK_IFINDEX, 65536, ARPHRD_LOOPBACK)
+        self.flags = IFF_LOOPBACK
+        self.min_mtu = 0
+        self.max_mtu = 0
+        self.broadcast = bytes(6)
+        self.tx_queue_len = 1000
+
+    def xmit(self, skb: SkBuff) -> int:
+        """Hand the packet to our own input queue; it is nobody's charge from here on, and keeps its route."""
+        if skb.sk is not None:
+            skb_orphan(skb)
+        skb.pkt_type = PACKET_HOST if not skb.mac_dest or not skb.mac_dest[0] & 1 else PACKET_MULTICAST
+        size = skb.l3_len()
+        if netif_rx(skb):
+            stats = self.stats
+            stats.rx_packets += 1
+            stats.tx_packets += 1
+            stats.rx_bytes += size
+            stats.tx_bytes += size
+        return 0
+
+
+class _LoopbackNetOps(PernetOperations):
+    def init(self, net: Net) -> None:
+        dev = LoopbackDev(net)
+        net.ifindex = LOOPBACK_IFINDEX
+        net.loopback_dev = dev
+        register_netdevice(dev)
+
+
+def loopback_init(kernel: "Kernel") -> None:
+    """Give every namespace its `lo`, down."""
+    register_pernet_subsys(kernel, _LoopbackNetOps())
