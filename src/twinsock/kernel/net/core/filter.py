@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from twinsock.kernel.bpf.cgroup import BPF_CGROUP_INET_INGRESS, cgroup_bpf_run_filter_skb
 from twinsock.kernel.net.core.sock import SOCK_FILTER_LOCKED, Sock
 from twinsock.kernel.net.core.sock_mem import sock_kfree_s, sock_kmalloc
+from twinsock.kernel.net.core.sock_reuseport import ReuseportProg, reuseport_attach_prog
 from twinsock.uapi import filter as bpf
 from twinsock.uapi.errno import EFAULT, EINVAL, ENOENT, ENOMEM, EPERM
 
@@ -47,6 +48,17 @@ class SkFilter:
     def charge(self) -> int:
         """Return the option memory that the program takes."""
         return len(self.raw) + _PROG_OVERHEAD
+
+
+class CbpfReuseportProg(ReuseportProg):
+    """A classic program that chooses the member of a reuseport group; it sees the payload behind the transport header."""
+
+    def __init__(self, prog: SkFilter) -> None:
+        self.prog = prog
+
+    def run(self, skb: "SkBuff", hdr_len: int) -> int:
+        """Return the slot that the program chose."""
+        return bpf_prog_run(self.prog, skb, skb.payload())
 
 
 def parse_insns(raw: bytes) -> list[SockFilter]:
@@ -344,9 +356,15 @@ def sk_get_filter(sk: Sock, optlen: int) -> tuple[int, bytes]:
 def sk_reuseport_attach(task: "Task", sk: Sock, optval: bytes) -> int:
     """SO_ATTACH_REUSEPORT_CBPF: 0 or -errno."""
     err, prog = _prog_from_user(task, sk, optval)
-    return err if prog is None else sk.reuseport_attach_prog(prog)
+    return err if prog is None else reuseport_attach_prog(sk, CbpfReuseportProg(prog))
 
 
 def sk_reuseport_detach(sk: Sock) -> int:
     """SO_DETACH_REUSEPORT_BPF: 0 or -ENOENT."""
-    return sk.reuseport_detach_prog()
+    group = sk.sk_reuseport_cb
+    if group is None:
+        return -ENOENT if sk.sk_reuseport else -EINVAL
+    if group.prog is None:
+        return -ENOENT
+    group.prog = None
+    return 0

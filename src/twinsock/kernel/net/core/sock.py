@@ -12,7 +12,7 @@ from twinsock.kernel.net.core.net import SOCK_WAKE_IO, SOCK_WAKE_SPACE, SOCK_WAK
 from twinsock.kernel.net.core.net_namespace import get_net, put_net
 from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT
 from twinsock.kernel.time.timer import Timer
-from twinsock.uapi.errno import EINVAL, ENOBUFS, ENOENT, EOPNOTSUPP
+from twinsock.uapi.errno import EINVAL, ENOBUFS, EOPNOTSUPP
 from twinsock.uapi.socket import SOCK_TXREHASH_DEFAULT
 from twinsock.uapi.tcp import TCP_CLOSE
 
@@ -417,14 +417,6 @@ class Sock(SockCommon):
     def tstamp_key_base(self, relative_to_write: bool) -> int:
         """Return the stream position from which SOF_TIMESTAMPING_OPT_ID counts."""
         return 0
-
-    def reuseport_attach_prog(self, prog: "SkFilter") -> int:
-        """SO_ATTACH_REUSEPORT_CBPF; protocols with groups override it."""
-        return -EINVAL
-
-    def reuseport_detach_prog(self) -> int:
-        """SO_DETACH_REUSEPORT_BPF; protocols with groups override it."""
-        return -ENOENT
 
     def sk_destruct(self) -> None:
         """Last words of the family when the last reference goes."""
