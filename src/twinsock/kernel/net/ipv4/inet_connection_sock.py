@@ -320,7 +320,12 @@ def _owner_uid(owner: SockCommon) -> int:
 def inet_rcv_saddr_overlap(sk: SockCommon, other: SockCommon) -> bool:
     """Tell whether one packet could be for both sockets: inet_rcv_saddr_equal() with wildcards.
 
-    AF_INET has an IPv4 part, an IPv6 address an IPv6 part, a mapped address an IPv4 part, a wildcard :: both unless IPV6_V6ONLY."""
+    AF_INET has an IPv4 part, an IPv6 address an IPv6 part, a mapped address an IPv4 part, a wildcard :: both unless IPV6_V6ONLY.
+    Measured: 6.18, campaign bind_sequences: asked by an AF_INET socket, a dual-stack owner that is connected over IPv6 still has
+    an IPv4 part, 127.0.0.6, which the wildcard meets."""
+    if sk.sk_family != AF_INET6:
+        addr, theirs = sk.sk_rcv_saddr, other.sk_rcv_saddr
+        return not other.sk_ipv6only and (addr == theirs or addr == 0 or theirs == 0)
     has4, has6, addr4, addr6 = _parts(sk)
     other_has4, other_has6, other4, other6 = _parts(other)
     if has4 and other_has4 and (addr4 == other4 or addr4 == 0 or other4 == 0):

@@ -1,13 +1,13 @@
 """UDP's tables and port rules (Linux: the udp_table and udp_lib_get_port() parts of net/ipv4/udp.c, with the IPv6 callers).
 
-    hash   port           -> sockets, newest first, linked by sk_next
+    hash   port           -> sockets, newest first (AF_INET6 with SO_REUSEPORT: last), linked by sk_next
     hash2  port, address  -> sockets, linked by udp_next2; asked instead when one port has many owners
 
 Sending and receiving are in udp.py, which a question about bind(2) does not load."""
 
 from typing import TYPE_CHECKING, Final
 
-from twinsock.kernel.net.core.sock import IN6ADDR_ANY, HlistHead, Proto, Sock, SockCommon, sk_add_node, sk_del_node_init
+from twinsock.kernel.net.core.sock import IN6ADDR_ANY, HlistHead, Proto, Sock, SockCommon, sk_add_node, sk_add_node_tail, sk_del_node_init
 from twinsock.kernel.net.core.sock_reuseport import reuseport_add_sock, reuseport_alloc, reuseport_detach_sock
 from twinsock.kernel.net.ipv4.bind_observer import (
     PASS_ADDRESS,
@@ -242,8 +242,12 @@ def _enter(sk: UdpPortSock, table: UdpTable, port: int) -> bool:
         return False
     if table.count >= len(table.hash):
         _grow(table)
-    sk_add_node(sk, table.slot(port))
-    _enter2(sk, table.slot2(sk.udp_portaddr_hash), bool(sk.sk_reuseport) and sk.sk_family == AF_INET6)
+    at_tail = sk.sk_reuseport != 0 and sk.sk_family == AF_INET6
+    if at_tail:
+        sk_add_node_tail(sk, table.slot(port))
+    else:
+        sk_add_node(sk, table.slot(port))
+    _enter2(sk, table.slot2(sk.udp_portaddr_hash), at_tail)
     table.count += 1
     table.owners_of[port] = table.owners_of.get(port, 0) + 1
     sk.sk_net.sock_prot_inuse_add(sk.sk_prot, 1)
