@@ -214,7 +214,7 @@ class _Search:
 
     def descriptors(self) -> None:
         """Find namespaces that only a thread, a descriptor of `ns/net`, or a socket refers to."""
-        sockets: dict[str, None] = {}
+        sockets: dict[int, tuple[int, int]] = {}  # inode -> (process, descriptor)
         for pid in self.pids:
             self._threads(pid)
             folder = f"/proc/{pid}/fd"
@@ -229,9 +229,34 @@ class _Search:
                     continue
                 if link.startswith("net:["):
                     self._held(int(link[5:-1]), f"fd {number} of pid {pid}", f"{folder}/{number}")
-                elif link.startswith("socket:[") and link not in sockets:
-                    sockets[link] = None
-                    self._socket(pid, int(number))
+                elif link.startswith("socket:["):
+                    sockets[int(link[8:-1])] = (pid, int(number))
+        self._sockets(sockets)
+
+    def _sockets(self, sockets: dict[int, tuple[int, int]]) -> None:
+        """Find the namespaces of sockets that are in no table of a namespace found so far."""
+        listed: set[int] = set()
+        for namespace in self.found.values():
+            try:
+                fd = namespace.open()
+            except OSError:
+                continue
+            _add_listed(listed, fd)
+        for inode, (pid, number) in sockets.items():
+            if inode in listed:
+                continue
+            try:
+                fd = namespace_of_socket(pid, number)
+            except OSError:
+                continue
+            namespace = self.get(os.fstat(fd).st_ino)
+            if namespace.pid_count or namespace.paths or namespace.sockets:
+                os.close(fd)
+            else:
+                _add_listed(listed, fd)
+            if not namespace.pid_count and len(namespace.holders) < _PIDS_KEPT:
+                namespace.holders.append(f"socket fd {number} of pid {pid}")
+                namespace.sockets.append((pid, number))
 
     def _threads(self, pid: int) -> None:
         try:
@@ -251,17 +276,17 @@ class _Search:
             namespace.holders.append(holder)
             namespace.paths.append(path)
 
-    def _socket(self, pid: int, number: int) -> None:
-        try:
-            fd = namespace_of_socket(pid, number)
-        except OSError:
-            return
-        inode = os.fstat(fd).st_ino
+
+def _add_listed(listed: set[int], fd: int) -> None:
+    """Add the sockets that a namespace's tables list, and close its descriptor."""
+    from twinsock.host.census import listed_inodes
+
+    try:
+        listed |= in_namespace(fd, listed_inodes)
+    except OSError:
+        pass
+    finally:
         os.close(fd)
-        namespace = self.get(inode)
-        if not namespace.pid_count and len(namespace.holders) < _PIDS_KEPT:
-            namespace.holders.append(f"socket fd {number} of pid {pid}")
-            namespace.sockets.append((pid, number))
 
 
 def _add_pid(namespace: Namespace, pid: int) -> None:
