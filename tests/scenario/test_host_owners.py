@@ -148,7 +148,7 @@ def test_both_methods_give_the_same_answer(children: list[Child]) -> None:
         assert answers[0] == answers[1]
 
 
-def test_a_thread_with_its_own_descriptors_is_found_when_nobody_else_has_the_socket(method: str) -> None:
+def test_a_thread_with_its_own_descriptors_is_found(method: str) -> None:
     go, found, inodes = threading.Event(), threading.Event(), list[int]()
 
     def thread() -> None:
@@ -164,9 +164,11 @@ def test_a_thread_with_its_own_descriptors_is_found_when_nobody_else_has_the_soc
     found.wait(10)
     inode, tid, fd = inodes
     (owner,) = find_owners([inode], method=method).owners_of(inode)
+    everything = find_owners(None, method=method)
     go.set()
     worker.join()
     assert (owner.pid, owner.tid, owner.fd) == (os.getpid(), tid, fd)
+    assert everything.first[inode] == owners.THREAD_BIT | tid << 32 | fd
 
 
 def test_stopping_early_looks_at_the_likely_processes_first(children: list[Child]) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from twinsock.host.ghosts import fixed_sockets_of, scm_fds_of
+from twinsock.host.ghosts import fixed_sockets_of, hides_processes, scm_fds_of
 from twinsock.host.processes import close_on_exec_of, parse_cmdline, parse_stat, status_field
 from twinsock.host.units import name_of_cgroup, name_of_process
 from twinsock.inspect.owners import HIDDEN, IO_URING, ORPHAN, THREAD_BIT, Ghost, OwnerTable, Process
@@ -175,3 +175,9 @@ def test_fixed_files_of_a_ring_are_listed() -> None:
 def test_undelivered_descriptors_are_counted() -> None:
     assert scm_fds_of("pos:\t0\nflags:\t02\nino:\t5\nscm_fds: 2\n") == 2
     assert scm_fds_of("pos:\t0\nflags:\t02\n") == 0
+
+
+def test_a_proc_that_hides_other_users_is_recognised() -> None:
+    assert hides_processes("sysfs /sys sysfs rw 0 0\nproc /proc proc rw,relatime,hidepid=invisible 0 0\n")
+    assert hides_processes("proc /proc proc rw,hidepid=2 0 0\n")
+    assert not hides_processes("proc /proc proc rw,hidepid=1 0 0\nproc /chroot/proc proc rw,hidepid=2 0 0\n")

@@ -24,6 +24,9 @@ _NR_BPF = {
     "ppc64le": 361,
 }
 
+_NR_KCMP = {"x86_64": 312, "aarch64": 272, "riscv64": 272, "loongarch64": 272, "ppc64le": 354}
+_KCMP_FILES = 2
+
 BPF_PROG_LOAD = 5
 BPF_LINK_CREATE = 28
 BPF_ITER_CREATE = 33
@@ -75,6 +78,12 @@ def pinned_address(data: bytearray) -> tuple[int, object]:
     array: Any = type("array", (_ctypes.Array,), {"_type_": _types[1], "_length_": len(data)})
     pinned = array.from_buffer(data)
     return _ctypes.addressof(pinned), pinned
+
+
+def same_descriptor_table(pid: int, tid: int) -> bool:
+    """Tell whether two tasks share their descriptor table, kcmp(2); True where that cannot be told."""
+    number = _NR_KCMP.get(os.uname().machine)
+    return number is None or syscall(number, pid, tid, _KCMP_FILES, 0, 0) <= 0
 
 
 def permitted() -> bool:

@@ -214,9 +214,9 @@ def _find_kernels_own(inodes: list[int], found: dict[int, Ghost]) -> None:
 def _what_remains(inode: int, hidden: int, receivers: list[Holder], namespaces: dict[int, str]) -> Ghost:
     """Name the kind by exclusion, and say so."""
     may_look = int(status_field(read_text("/proc/self/status"), "CapEff:") or "0", 16) >> _CAP_SYS_PTRACE & 1
-    if hidden and not may_look:
-        text = f"hidden: needs CAP_SYS_PTRACE ({hidden} processes cannot be looked into as this user)"
-        return Ghost(HIDDEN, text, -1, -1, False)
+    if not may_look and (hidden or hides_processes(read_text("/proc/self/mounts"))):
+        which = f"{hidden} processes cannot be looked into" if hidden else "/proc is mounted with hidepid"
+        return Ghost(HIDDEN, f"hidden: needs CAP_SYS_PTRACE ({which})", -1, -1, False)
     if not _is_listed(inode, namespaces):
         return Ghost(GONE, "closed meanwhile, or only bound and in flight", -1, -1, False)
     if len(receivers) == 1:
@@ -228,6 +228,17 @@ def _what_remains(inode: int, hidden: int, receivers: list[Holder], namespaces: 
     if hidden:
         text += f", or held by one of {hidden} processes which refuse to be looked into"
     return Ghost(NO_FD, text, -1, -1, False)
+
+
+def hides_processes(mounts: str) -> bool:
+    """Tell whether /proc leaves out other users' processes, mount option hidepid=2."""
+    for line in mounts.splitlines():
+        words = line.split()
+        if len(words) > 3 and words[1] == "/proc":
+            options = words[3].split(",")
+            if "hidepid=2" in options or "hidepid=invisible" in options or "hidepid=ptraceable" in options:
+                return True
+    return False
 
 
 def _is_listed(inode: int, namespaces: dict[int, str]) -> bool:

@@ -1,9 +1,10 @@
 """Which processes hold which sockets: a walk over /proc/PID/fd, or the kernel's task_file iterator.
 
-The walk reads links (`socket:[inode]`) and never follows them: stat(2) through /proc/PID/fd is a fifth faster and hangs
-on a dead NFS mount. The iterator (bpf_iter.py) needs CAP_BPF and CAP_PERFMON, costs a few milliseconds to load and an
-eighth of the walk per descriptor. `find_owners` estimates both from the number of open descriptors, which
+The walk reads links (`socket:[inode]`) and never follows them: stat(2) through /proc/PID/fd hangs on a dead NFS mount,
+and is no faster. The iterator (bpf_iter.py) needs CAP_BPF and CAP_PERFMON, costs a few milliseconds to load and a
+seventh of the walk per descriptor. `find_owners` estimates both from the number of open descriptors, which
 /proc/PID/fd's st_size tells, and takes the cheaper one. Both give the same answers; a test compares them.
+Measured: Linux 6.18, 100,000 sockets in 6 processes: walk 0.60 s, iterator 0.10 s; 3 of them by iterator 0.043 s.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 _LINK_START = len("socket:[")
-_PROC_NS_PER_FD = 3_500
+_NLINK_OF_ONE_THREAD = 3
+_PROC_NS_PER_FD = 5_000
 _PROC_NS_PER_PID = 22_000
 _BPF_NS_PER_FD = 450
 _BPF_NS_PER_PID = 3_000
@@ -95,19 +97,20 @@ def _find_in_proc(inodes: Collection[int] | None, complete: bool, uids: Collecti
     everyone = pids()
     if inodes is None:
         for number in everyone:
-            _scan_all(table, number)
+            _scan_all(table, "/proc/" + number + "/fd", int(number) << PACKED_FD_BITS)
+            for tid in _private_threads(number):
+                _scan_all(table, f"/proc/{number}/task/{tid}/fd", THREAD_BIT | int(tid) << PACKED_FD_BITS)
         return table
     wanted = {"socket:[" + str(inode) + "]": inode for inode in inodes}
     if not complete:
         everyone = likely_first(everyone, uids, cgroup_ids)
     for position, number in enumerate(everyone):
-        _scan_for(table, number, wanted)
+        _scan_for(table, "/proc/" + number + "/fd", int(number) << PACKED_FD_BITS, wanted)
+        for tid in _private_threads(number):
+            _scan_for(table, f"/proc/{number}/task/{tid}/fd", THREAD_BIT | int(tid) << PACKED_FD_BITS, wanted)
         if not complete and len(table.first) == len(wanted):
             table.complete = position == len(everyone) - 1
-            return table
-    if len(table.first) < len(wanted):
-        for number in everyone:
-            _scan_threads(table, number, wanted)
+            break
     return table
 
 
@@ -190,9 +193,8 @@ def _links_one_by_one(names: list[str], directory: int) -> tuple[list[str], list
     return kept, links
 
 
-def _scan_all(table: OwnerTable, number: str) -> None:
-    names, links = _links(table, "/proc/" + number + "/fd")
-    base = int(number) << PACKED_FD_BITS
+def _scan_all(table: OwnerTable, folder: str, base: int) -> None:
+    names, links = _links(table, folder)
     first = table.first
     start = _LINK_START
     for name, link in zip(names, links, strict=True):
@@ -204,31 +206,25 @@ def _scan_all(table: OwnerTable, number: str) -> None:
                 first[inode] = base | int(name)
 
 
-def _scan_for(table: OwnerTable, number: str, wanted: dict[str, int]) -> None:
-    names, links = _links(table, "/proc/" + number + "/fd")
+def _scan_for(table: OwnerTable, folder: str, base: int, wanted: dict[str, int]) -> None:
+    names, links = _links(table, folder)
     if wanted.keys().isdisjoint(links):
         return
-    base = int(number) << PACKED_FD_BITS
     for name, link in zip(names, links, strict=True):
         inode = wanted.get(link)
         if inode is not None:
             table.add(inode, base | int(name))
 
 
-def _scan_threads(table: OwnerTable, number: str, wanted: dict[str, int]) -> None:
-    """Look into the threads that have a descriptor table of their own, unshare(CLONE_FILES)."""
+def _private_threads(number: str) -> list[str]:
+    """List the threads with a descriptor table of their own, unshare(CLONE_FILES): kcmp(2) tells."""
+    folder = "/proc/" + number + "/task"
     try:
-        threads = os.listdir("/proc/" + number + "/task")
+        if os.stat(folder).st_nlink <= _NLINK_OF_ONE_THREAD:
+            return []
+        threads = os.listdir(folder)
     except OSError:
-        return
-    missing = {link: inode for link, inode in wanted.items() if inode not in table.first}
-    for tid in threads:
-        if tid == number or not missing:
-            continue
-        hidden = table.hidden
-        names, links = _links(table, "/proc/" + number + "/task/" + tid + "/fd")
-        table.hidden = hidden
-        for name, link in zip(names, links, strict=True):
-            inode = missing.get(link)
-            if inode is not None:
-                table.add(inode, THREAD_BIT | int(tid) << PACKED_FD_BITS | int(name))
+        return []
+    from twinsock.host.bpf import same_descriptor_table
+
+    return [tid for tid in threads if tid != number and not same_descriptor_table(int(number), int(tid))]

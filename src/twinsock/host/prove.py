@@ -127,7 +127,7 @@ def prove(attempt: Attempt) -> ProveResult:
         raise OSError(EINVAL, "not a numeric address of this family")
     namespace = _open_namespace(attempt.netns) if attempt.netns else -1
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    child = os.fork()
+    child = _fork()
     if child == 0:
         _run_child(attempt, namespace, writer)
     os.close(writer)
@@ -141,6 +141,15 @@ def prove(attempt: Attempt) -> ProveResult:
     if len(fields) < 3:
         raise OSError(EINVAL, "the child died without an answer")
     return ProveResult(int(fields[0]), fields[1], int(fields[2]), [line for line in fields[3:] if line])
+
+
+def _fork() -> int:
+    """Fork; Python 3.12 warns when there are threads, and the child touches nothing that they hold."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _run_child(attempt: Attempt, namespace: int, writer: int) -> None:
