@@ -21,6 +21,7 @@ from twinsock.inspect.netlink_sockets import SHOW_ALL as NETLINK_ALL
 from twinsock.inspect.netlink_sockets import netlink_sockets
 from twinsock.inspect.packet import SHOW_ALL as PACKET_ALL
 from twinsock.inspect.packet import packet_sockets
+from twinsock.inspect.port import NotAvailable
 from twinsock.inspect.procnet import proc_sockets
 from twinsock.inspect.records import SocketRecord
 from twinsock.inspect.sockets import find_again, inet_sockets, visible_sockets
@@ -28,6 +29,7 @@ from twinsock.inspect.sysctl import bind_sysctls
 from twinsock.inspect.table import socket_table
 from twinsock.inspect.unix import SHOW_ALL as UNIX_ALL
 from twinsock.inspect.unix import is_file, unix_sockets
+from twinsock.inspect.virtual import vsock_sockets, xdp_sockets
 from twinsock.uapi.inet_diag import INET_DIAG_BC_D_EQ, INET_DIAG_BC_S_EQ, INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE
 from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_LOCAL
 from twinsock.wire.inet_diag import bc_and, bc_autobound, bc_cgroup, bc_device, bc_host, bc_not, bc_or, bc_port
@@ -333,6 +335,16 @@ def test_packet_and_netlink_sockets_are_listed() -> None:
         assert (mine.protocol, mine.portid, mine.groups) == (0, route.getsockname()[0], [1, 5])
 
     run_in_netns(program)
+
+
+def test_virtual_sockets_are_listed_or_said_to_be_unavailable() -> None:
+    port = HostPort()
+    for ask, name in ((vsock_sockets, "VSOCK"), (xdp_sockets, "XDP")):
+        try:
+            assert isinstance(ask(port), list)
+        except NotAvailable as missing:
+            assert missing.strerror == f"this kernel has no sock_diag handler for {name} sockets"
+    port.close()
 
 
 def test_links_addresses_and_local_routes_tell_what_is_local() -> None:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinsock.wire import netlink_diag, packet_diag, rtnetlink, unix_diag
+from twinsock.inspect.virtual import parse_vsock, parse_xdp
+from twinsock.wire import netlink_diag, packet_diag, rtnetlink, unix_diag, vsock_diag, xdp_diag
 
 u8 = st.integers(0, 0xFF)
 u16 = st.integers(0, 0xFFFF)
@@ -25,6 +26,8 @@ def comes_back(record, parse, *bounds):
 def test_requests_of_every_family_come_back(states, show, inode, cookie):
     comes_back(unix_diag.UnixDiagReq(states, show, inode, cookie), unix_diag.parse_req)
     comes_back(packet_diag.PacketDiagReq(show, inode, cookie), packet_diag.parse_req)
+    comes_back(vsock_diag.VsockDiagReq(states), vsock_diag.parse_req)
+    comes_back(xdp_diag.XdpDiagReq(show), xdp_diag.parse_req)
     comes_back(netlink_diag.NetlinkDiagReq(show, states & 0xFF, inode, cookie), netlink_diag.parse_req)
 
 
@@ -32,6 +35,11 @@ def test_requests_of_every_family_come_back(states, show, inode, cookie):
 def test_sockets_of_every_family_come_back(type_, state, num, inode, portid, cookie, attrs):
     comes_back(unix_diag.UnixDiagMsg(type_, state, inode, cookie, attrs), unix_diag.parse_msg, True)
     comes_back(packet_diag.PacketDiagMsg(type_, num, inode, cookie, attrs), packet_diag.parse_msg, True)
+    comes_back(xdp_diag.XdpDiagMsg(type_, inode, cookie, attrs), xdp_diag.parse_msg, True)
+    vsock = vsock_diag.VsockDiagMsg(type_, state, inode)
+    vsock.shutdown, vsock.src_cid, vsock.src_port, vsock.dst_cid, vsock.dst_port = state, portid, num, inode, portid
+    vsock.cookie = cookie
+    comes_back(vsock, vsock_diag.parse_msg, True)
     msg = netlink_diag.NetlinkDiagMsg(num & 0xFF, portid, inode, attrs)
     msg.type, msg.state, msg.dst_portid, msg.dst_group, msg.cookie = type_, state, inode, portid, cookie
     comes_back(msg, netlink_diag.parse_msg, True)
@@ -56,6 +64,8 @@ def test_links_addresses_and_routes(small, type_, number, index, attrs):
         unix_diag.parse_msg,
         packet_diag.parse_msg,
         netlink_diag.parse_msg,
+        vsock_diag.parse_msg,
+        xdp_diag.parse_msg,
         rtnetlink.parse_ifinfo,
         rtnetlink.parse_ifaddr,
         rtnetlink.parse_rt,
@@ -63,3 +73,15 @@ def test_links_addresses_and_routes(small, type_, number, index, attrs):
 )
 def test_what_is_too_short_is_none(parse):
     assert parse(b"\0" * 7, 0, 7) is None
+
+
+def test_records_of_virtual_sockets_hold_what_the_bytes_say():
+    message = vsock_diag.VsockDiagMsg(1, 10, 77)
+    message.src_cid, message.src_port, message.dst_cid, message.dst_port, message.cookie = 0xFFFFFFFF, 22, 2, 1024, 9
+    data = message.emit()
+    record = parse_vsock(data, 0, len(data))
+    assert (record.local, record.local_port, record.remote, record.remote_port) == (0xFFFFFFFF, 22, 2, 1024)
+    assert (record.state, record.inode, record.cookie) == (10, 77, 9)
+    data = xdp_diag.XdpDiagMsg(3, 78, 9, [(1, bytes([2, 0, 0, 0, 5, 0, 0, 0])), (2, bytes(4))]).emit()
+    xdp = parse_xdp(data, 0, len(data))
+    assert (xdp.inode, xdp.ifindex, xdp.queue, xdp.uid) == (78, 2, 5, 0)
