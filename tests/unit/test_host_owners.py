@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.arch.test_startup import heavy_imports
+from twinsock.host.bpf import permitted
 from twinsock.host.ghosts import fixed_sockets_of, hides_processes, scm_fds_of
 from twinsock.host.processes import close_on_exec_of, parse_cmdline, parse_stat, status_field
 from twinsock.host.units import name_of_cgroup, name_of_process
@@ -181,3 +183,14 @@ def test_a_proc_that_hides_other_users_is_recognised() -> None:
     assert hides_processes("sysfs /sys sysfs rw 0 0\nproc /proc proc rw,relatime,hidepid=invisible 0 0\n")
     assert hides_processes("proc /proc proc rw,hidepid=2 0 0\n")
     assert not hides_processes("proc /proc proc rw,hidepid=1 0 0\nproc /chroot/proc proc rw,hidepid=2 0 0\n")
+
+
+def test_asking_for_owners_loads_no_heavy_module() -> None:
+    heavy = heavy_imports("from twinsock.host.owners import find_owners\nfind_owners([1], method='proc')")
+    assert heavy == set()
+
+
+@pytest.mark.skipif(not permitted(), reason="BPF iterators need CAP_BPF and CAP_PERFMON in the first pid namespace")
+def test_asking_bpf_for_owners_and_flags_loads_no_heavy_module() -> None:
+    code = "from twinsock.host.owners import find_owners\nfind_owners([1], method='bpf')\n"
+    assert heavy_imports(code + "from twinsock.host.reuse import reuse_flags\nreuse_flags(0, [])") == set()

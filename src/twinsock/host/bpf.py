@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-
-from twinsock.uapi.errno import ENOSYS, EPERM
+from errno import ENOSYS, EPERM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

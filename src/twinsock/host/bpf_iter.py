@@ -12,12 +12,12 @@ connected, which `tcp` does not visit; they have descriptors, so `task_file` doe
 from __future__ import annotations
 
 import os
+from errno import EOPNOTSUPP
 
 from twinsock.host.bpf import load_iterator, open_iterator, read_all
 from twinsock.host.bpf_asm import R0, R1, R2, R3, R6, R7, R8, R9, R10, Assembler
 from twinsock.host.btf import FUNCTIONS, MEMBERS, OPTIONAL, kernel_layout
 from twinsock.inspect.owners import THREAD_BIT
-from twinsock.uapi.errno import EOPNOTSUPP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

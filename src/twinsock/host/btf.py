@@ -6,8 +6,7 @@ only if it and its folder belong to us and nobody else can write them. Linux: in
 """
 
 import os
-
-from twinsock.uapi.errno import EOPNOTSUPP
+from errno import EOPNOTSUPP
 
 _PATH = "/sys/kernel/btf/vmlinux"
 _MAGIC = 0xEB9F

@@ -4,13 +4,14 @@ Needs ptrace access to the process (same user, or CAP_SYS_PTRACE). A copy keeps 
 before the function returns. Source: pidfd_open(2), pidfd_getfd(2), unix(7) for MSG_PEEK of SCM_RIGHTS.
 """
 
+from __future__ import annotations
+
 import _socket as sockets
 import os
-
-from twinsock.uapi.errno import EPERM, ERRNO_NAMES
-from twinsock.uapi.in6 import IPV6_V6ONLY
-from twinsock.uapi.socket import (
+from _socket import (
     AF_INET6,
+    IPPROTO_IPV6,
+    IPV6_V6ONLY,
     MSG_CMSG_CLOEXEC,
     MSG_DONTWAIT,
     MSG_PEEK,
@@ -18,9 +19,9 @@ from twinsock.uapi.socket import (
     SO_DOMAIN,
     SO_REUSEADDR,
     SO_REUSEPORT,
-    SOL_IPV6,
     SOL_SOCKET,
 )
+from errno import EPERM
 
 _NR_PIDFD_GETFD = 438
 _SCM_MAX_FD = 253
@@ -85,7 +86,7 @@ def _reuse_bits_of(fd: int) -> int:
         bits = REUSEADDR_BIT if sock.getsockopt(SOL_SOCKET, SO_REUSEADDR) else 0
         if sock.getsockopt(SOL_SOCKET, SO_REUSEPORT):
             bits |= REUSEPORT_BIT
-        if sock.getsockopt(SOL_SOCKET, SO_DOMAIN) == AF_INET6 and sock.getsockopt(SOL_IPV6, IPV6_V6ONLY):
+        if sock.getsockopt(SOL_SOCKET, SO_DOMAIN) == AF_INET6 and sock.getsockopt(IPPROTO_IPV6, IPV6_V6ONLY):
             bits |= V6ONLY_BIT
         return bits
     finally:
@@ -100,7 +101,7 @@ def open_copy(pid: int, fd: int) -> int:
     finally:
         handle.close()
     if copy < 0:
-        why = "needs CAP_SYS_PTRACE or the same user" if copy == -EPERM else ERRNO_NAMES.get(-copy, "")
+        why = "needs CAP_SYS_PTRACE or the same user" if copy == -EPERM else os.strerror(-copy)
         raise OSError(-copy, f"descriptor {fd} of pid {pid} cannot be copied: {why}")
     return copy
 

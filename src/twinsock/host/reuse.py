@@ -7,8 +7,9 @@ getsockopt(2), which takes ptrace access to the owner; TIME_WAIT has no descript
 
 from __future__ import annotations
 
+from _socket import IPPROTO_TCP, IPPROTO_UDP
+
 from twinsock.host.bpf import permitted
-from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
