@@ -68,11 +68,29 @@ def describe(snapshot: Snapshot, index: int, rule: int) -> Blocker:
     blocker.reuse = snapshot.flags[index]
     if is_time_wait(record):
         blocker.lasts_ms = record.expires_ms
-    _add_holders(blocker, snapshot.owners, record)
+    add_holders(blocker, snapshot.owners, record.inode)
+    if not record.inode:
+        blocker.ghost = _no_inode(record)
     blocker.rule = RULE_IDS.get(rule, "conflict")
     blocker.why = overlap(snapshot.question, record, blocker.device) + " " + reason(snapshot, record, rule, blocker.reuse)
     blocker.facts = _facts(snapshot, record, blocker)
     return blocker
+
+
+def describe_elsewhere(snapshot: Snapshot) -> list[str]:
+    """Tell of the same port in other namespaces, one line each."""
+    lines: list[str] = []
+    for other in snapshot.elsewhere:
+        record = other.record
+        owners = snapshot.elsewhere_owners
+        who = ""
+        if owners is not None and record.inode:
+            names = list(dict.fromkeys([f"{owner.comm} (pid {owner.pid})" for owner in owners.owners_of(record.inode)]))
+            who = ": " + join_words(names) if names else ""
+        line = f"{state_of(record)} {show_endpoint(record.local, record.local_port)} in {other.namespace}{who}"
+        if line not in lines:
+            lines.append(line)
+    return lines
 
 
 def _merge(report: Report) -> None:
@@ -92,29 +110,29 @@ def _merge(report: Report) -> None:
     report.blockers = kept
 
 
-def _add_holders(blocker: Blocker, owners: OwnerTable | None, record: SocketRecord) -> None:
-    """Add the processes that hold the socket, or what keeps it if none does."""
-    if owners is None:
+def add_holders(blocker: Blocker, owners: OwnerTable | None, inode: int) -> None:
+    """Add the processes that hold a socket, or what keeps it if none does."""
+    if owners is None or not inode:
         return
-    for owner in owners.owners_of(record.inode) if record.inode else []:
+    for owner in owners.owners_of(inode):
         holder = Holder(owner.pid, owner.fd, owner.comm, owner.uid)
         holder.command = " ".join(owner.cmdline)
         holder.unit = owner.unit
+        holder.inherited = owner.close_on_exec == 0
         for parent in owners.parents(owner.pid)[:PARENTS_SHOWN]:
             holder.parents.append(f"{parent.comm} (pid {parent.pid})")
         blocker.holders.append(holder)
-    if blocker.holders:
-        return
-    if not record.inode:
-        blocker.ghost = (
-            "no process: the kernel keeps it for the closed connection"
-            if is_time_wait(record)
-            else "no process: not accepted yet, or closed by its program while the kernel finishes the connection"
-        )
-        return
-    ghost = owners.ghost(record.inode)
+    ghost = None if blocker.holders else owners.ghost(inode)
     if ghost is not None:
         blocker.ghost = ghost.text
+        blocker.ghost_kind = ghost.kind
+
+
+def _no_inode(record: SocketRecord) -> str:
+    """Say who keeps a socket that has no file."""
+    if is_time_wait(record):
+        return "no process: the kernel keeps it for the closed connection"
+    return "no process: not accepted yet, or closed by its program while the kernel finishes the connection"
 
 
 def overlap(question: Question, record: SocketRecord, device: str) -> str:
@@ -216,6 +234,8 @@ def interface(snapshot: Snapshot, index: int) -> str:
 def _facts(snapshot: Snapshot, record: SocketRecord, blocker: Blocker) -> list[str]:
     """Collect what else is worth knowing about the socket."""
     facts = [show_reuse(blocker.reuse)]
+    if record.inode and record.inode in snapshot.mptcp:
+        facts.append("an MPTCP socket: it owns its port through this TCP socket")
     if record.family == AF_INET6 and not any(record.local):
         facts.append("IPV6_V6ONLY" if record.v6only else "IPv4 too")
     if is_time_wait(record):

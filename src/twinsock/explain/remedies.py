@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinsock.explain.blockers import looks_outgoing, uid_of
 from twinsock.explain.report import Remedy
-from twinsock.explain.words import join_words, quote, show_endpoint, show_ms, show_target
+from twinsock.explain.words import join_words, quote, show_endpoint, show_ms, show_target, stop_commands
 from twinsock.inspect.address import format_address
 from twinsock.inspect.facts import REUSEADDR
 from twinsock.uapi.errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EMFILE, ENODEV, EPERM
@@ -136,7 +136,7 @@ def _owners(search: Search) -> None:
     gone: set[int] = set()
     blockers = [blocker for blocker in search.report.blockers if blocker.holders]
     for blocker in blockers:
-        for action, name in _stop(blocker):
+        for action, name in stop_commands(blocker):
             if action not in actions:
                 actions.append(action)
                 names.append(name)
@@ -150,23 +150,6 @@ def _owners(search: Search) -> None:
     if left and search.question.protocol != IPPROTO_UDP:
         text += "; its open connections may then stay in TIME_WAIT for 60 s"
     search.add(" && ".join(actions), text)
-
-
-def _stop(blocker: Blocker) -> list[tuple[str, str]]:
-    """Give the commands that end a socket's holders, each with what it ends."""
-    found: list[tuple[str, str]] = []
-    for holder in blocker.holders:
-        name = f"{holder.comm} (pid {holder.pid})"
-        engine, _, ident = holder.unit.partition(" ")
-        if ident and engine in ("docker", "podman"):
-            found.append((f"{engine} stop {ident}", f"container {ident}"))
-        elif holder.unit.endswith(".service") and holder.pid != 1:
-            found.append((f"systemctl stop {quote(holder.unit)}", holder.unit))
-        elif holder.pid == 1:
-            found.append(("systemctl list-sockets", "the socket unit it shows for this address (systemctl stop NAME.socket)"))
-        else:
-            found.append((f"kill {holder.pid}", name))
-    return found
 
 
 def _alike(search: Search, blocker: Blocker) -> set[int]:
@@ -284,7 +267,7 @@ def _not_local(search: Search) -> None:
     """Offer addresses that are local, or ways to bind one that is not."""
     question = search.question
     rule = search.report.rule
-    if rule == "loopback-down":
+    if rule == "no-loopback":
         search.add("ip link set lo up", "inside this namespace; brings 127.0.0.1 and ::1", False)
     if rule == "tentative-address":
         search.add("wait a second or two", "the duplicate address check ends by itself; or add the address with nodad", False)

@@ -23,6 +23,7 @@ class Holder:
         self.unit = ""  # systemd unit or container
         self.parents: list[str] = []  # "bash (pid 4)", nearest first
         self.running_ms = -1
+        self.inherited = False  # the descriptor passes on to programs that it starts
 
 
 class Blocker:
@@ -42,6 +43,7 @@ class Blocker:
         self.reuse = -1  # REUSEADDR 1, REUSEPORT 2; -1 unknown
         self.holders: list[Holder] = []
         self.ghost = ""  # who keeps it if no process does
+        self.ghost_kind = ""
         self.lasts_ms = -1  # -1: until its program lets go of it
         self.since_ms = -1  # how long it has been there, at most
         self.rule = ""  # short name, stable

@@ -6,7 +6,6 @@ from twinsock.explain.blockers import interface
 from twinsock.explain.report import OK, UNKNOWN
 from twinsock.explain.words import join_words, options_of, show_endpoint
 from twinsock.inspect.address import format_address
-from twinsock.inspect.links import route_type
 from twinsock.uapi.capability import CAP_NET_BIND_SERVICE
 from twinsock.uapi.errno import (
     EACCES,
@@ -19,14 +18,14 @@ from twinsock.uapi.errno import (
     EPERM,
     ERRNO_NAMES,
 )
-from twinsock.uapi.rtnetlink import IFA_F_DADFAILED, IFA_F_TENTATIVE, RTN_LOCAL
-from twinsock.uapi.socket import AF_INET6
+from twinsock.uapi.rtnetlink import IFA_F_DADFAILED, IFA_F_TENTATIVE
+from twinsock.uapi.socket import AF_INET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.explain.report import Blocker, Report
     from twinsock.explain.twin import Attempt
-    from twinsock.inspect.facts import Snapshot
+    from twinsock.inspect.facts import Question, Snapshot, TaskRecord
 
 
 def describe(report: Report, snapshot: Snapshot, attempt: Attempt) -> None:
@@ -42,15 +41,13 @@ def describe(report: Report, snapshot: Snapshot, attempt: Attempt) -> None:
         with_what = "" if options_of(question) == "no options" else f" with {options_of(question)}"
         report.sentence = f"{where} is free{with_what}: {does}"
         return
-    name = ERRNO_NAMES.get(attempt.errno, str(attempt.errno))
+    name = who(snapshot.task, question)
     if attempt.errno == EADDRINUSE:
         _in_use(report, snapshot, attempt, where)
     elif attempt.errno == EACCES:
         start = snapshot.sysctls.unprivileged_port_start
         report.rule = "privileged-port"
-        report.sentence = (
-            f"ports below {start} need CAP_NET_BIND_SERVICE (capability {CAP_NET_BIND_SERVICE}), which {who(snapshot)} does not have."
-        )
+        report.sentence = f"ports below {start} need CAP_NET_BIND_SERVICE (capability {CAP_NET_BIND_SERVICE}), which {name} does not have."
     elif attempt.errno == EADDRNOTAVAIL:
         _not_available(report, snapshot)
     elif attempt.errno == ENODEV:
@@ -58,12 +55,10 @@ def describe(report: Report, snapshot: Snapshot, attempt: Attempt) -> None:
         report.sentence = f"there is no interface {snapshot.missing_device or question.device or question.zone} in this network namespace."
     elif attempt.errno == EPERM:
         report.rule = "not-permitted"
-        report.sentence = f"{who(snapshot)} may not do this: {attempt.call} needs CAP_NET_RAW or CAP_NET_ADMIN."
+        report.sentence = f"{name} may not do this: {attempt.call} needs CAP_NET_RAW or CAP_NET_ADMIN."
     elif attempt.errno == EMFILE:
         report.rule = "descriptor-limit"
-        report.sentence = (
-            f"{who(snapshot)} has {snapshot.task.fds_open} descriptors open, and its limit (RLIMIT_NOFILE) is {snapshot.task.fds_max}."
-        )
+        report.sentence = f"{name} has {snapshot.task.fds_open} descriptors open, and its limit (RLIMIT_NOFILE) is {snapshot.task.fds_max}."
     elif attempt.errno == ENFILE:
         report.rule = "file-limit"
         report.sentence = "the machine has as many files open as fs.file-max allows."
@@ -71,14 +66,14 @@ def describe(report: Report, snapshot: Snapshot, attempt: Attempt) -> None:
         _invalid(report)
     else:
         report.rule = "other"
-        report.sentence = f"{attempt.call}() fails with {name}."
+        report.sentence = f"{attempt.call}() fails with {ERRNO_NAMES.get(attempt.errno, str(attempt.errno))}."
 
 
-def who(snapshot: Snapshot) -> str:
+def who(task: TaskRecord, question: Question) -> str:
     """Name the task that asks."""
-    if snapshot.question.pid:
-        return f"{snapshot.task.comm} (pid {snapshot.task.pid})"
-    return f"uid {snapshot.question.uid}" if snapshot.question.uid >= 0 else f"uid {snapshot.task.uid}"
+    if question.pid:
+        return f"{task.comm} (pid {task.pid})"
+    return f"uid {question.uid}" if question.uid >= 0 else f"uid {task.uid}"
 
 
 def _in_use(report: Report, snapshot: Snapshot, attempt: Attempt, where: str) -> None:
@@ -160,9 +155,10 @@ def _not_available(report: Report, snapshot: Snapshot) -> None:
             return
         if local.address == question.address:
             report.sentence = f"{shown} belongs to {ifname}, not to the interface that the socket is tied to."
-    if question.family != AF_INET6 and question.address[0] == 127 and route_type(snapshot.routes, question.address) != RTN_LOCAL:
-        report.rule = "loopback-down"
-        report.sentence = "the interface lo is down in this network namespace, so 127.0.0.1 is no local address."
+    loopback = question.address == bytes(15) + b"\1" or (question.family == AF_INET and question.address[0] == 127)
+    if loopback and report.rule == "not-local":
+        report.rule = "no-loopback"
+        report.sentence = f"the interface lo has no address {shown} in this network namespace: it is down, or the address was removed."
 
 
 def _invalid(report: Report) -> None:

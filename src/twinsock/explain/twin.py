@@ -26,7 +26,7 @@ from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_FREEBIND, INET_FLAGS_T
 from twinsock.kernel.sched.task import Cred, Task
 from twinsock.uapi.errno import EMFILE, ENODEV, EPERM
 from twinsock.uapi.in_ import IPPROTO_UDP
-from twinsock.uapi.rtnetlink import RTN_LOCAL
+from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_LOCAL
 from twinsock.uapi.socket import AF_INET6
 from twinsock.uapi.tcp import TCP_SYN_RECV
 
@@ -156,6 +156,8 @@ class AdoptedHost:
                 table.add_device(link.index, link.flags, links.vrf_of(link.index))
         for route in snapshot.routes:
             table.add_route4(int.from_bytes(route.dst, "big"), route.prefix, route.type)
+        if not snapshot.has_local_table:  # Measured: 6.18 takes every address for a broadcast address then
+            table.add_route4(0, 0, RTN_BROADCAST)
         for local in snapshot.addresses:
             if len(local.address) == 16:
                 table.add_address6(local.index, local.address, local.scope, local.flags)

@@ -6,7 +6,7 @@ The rules of bind(2) and listen(2) are the twin's; here are only questions and w
 from __future__ import annotations
 
 from twinsock.explain import rules
-from twinsock.explain.blockers import describe_blockers
+from twinsock.explain.blockers import describe_blockers, describe_elsewhere
 from twinsock.explain.remedies import find_remedies
 from twinsock.explain.report import FAILS, OK, UNKNOWN, Report, Variant
 from twinsock.explain.twin import AdoptedHost, Attempt
@@ -45,6 +45,7 @@ def explain(snapshot: Snapshot) -> Report:
     report = Report(question)
     report.target = show_target(question)
     report.notes = list(snapshot.hidden)
+    report.elsewhere = describe_elsewhere(snapshot)
     twin = AdoptedHost(snapshot)
     outcome = ask(twin, question)
     attempt = outcome.worst

@@ -11,6 +11,7 @@ from twinsock.uapi.tcp import TCP_CLOSE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from twinsock.explain.report import Blocker
     from twinsock.inspect.facts import Question
     from twinsock.inspect.records import SocketRecord
 
@@ -110,3 +111,20 @@ def quote(word: str) -> str:
     if word and all(char.isalnum() or char in "/._-:=,+@%" for char in word):
         return word
     return "'" + word.replace("'", "'\\''") + "'"
+
+
+def stop_commands(blocker: Blocker) -> list[tuple[str, str]]:
+    """Give the commands that end a socket's holders, each with what it ends."""
+    found: list[tuple[str, str]] = []
+    for holder in blocker.holders:
+        name = f"{holder.comm} (pid {holder.pid})"
+        engine, _, ident = holder.unit.partition(" ")
+        if ident and engine in ("docker", "podman"):
+            found.append((f"{engine} stop {ident}", f"container {ident}"))
+        elif holder.unit.endswith(".service") and holder.pid != 1:
+            found.append((f"systemctl stop {quote(holder.unit)}", holder.unit))
+        elif holder.pid == 1:
+            found.append(("systemctl list-sockets", "the socket unit it shows for this address (systemctl stop NAME.socket)"))
+        else:
+            found.append((f"kill {holder.pid}", name))
+    return found

@@ -25,6 +25,6 @@ class HostFiles:
         found = os.stat(path, follow_symlinks=follow)
         return FileStat(found.st_ino, found.st_dev, found.st_mode, found.st_size, found.st_uid, found.st_gid)
 
-    def pids(self) -> list[int]:
-        """List the processes that can be seen."""
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    def is_read_only(self, path: str | bytes) -> bool:
+        """Tell whether the file system of a path is mounted read-only. Raises OSError."""
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)

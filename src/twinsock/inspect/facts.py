@@ -12,22 +12,10 @@ from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNIX, SOCK_SEQPACKET, SOC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
     from twinsock.inspect.links import Address, Links, Route
     from twinsock.inspect.owners import OwnerTable
     from twinsock.inspect.records import SocketRecord
-
-    class NamespaceFacts(Protocol):
-        """What is told about a network namespace."""
-
-        inode: int
-        names: list[str]
-        pids: list[int]
-        pid_count: int
-        holders: list[str]
-        accessible: bool
-        reason: str
+    from twinsock.inspect.unix import UnixRecord
 
 
 FLAGS_UNKNOWN = -1
@@ -115,11 +103,12 @@ class TaskRecord:
 
 
 class Elsewhere:
-    """Sockets with the same port in another namespace: no conflict, but worth knowing."""
+    """A socket with the same port in another namespace: no conflict, but worth knowing."""
 
-    def __init__(self, namespace: NamespaceFacts, sockets: list[SocketRecord]) -> None:
-        self.namespace = namespace
-        self.sockets = sockets
+    def __init__(self, namespace: str, record: SocketRecord, pids: list[int]) -> None:
+        self.namespace = namespace  # "network namespace 4026532266 (blue)"
+        self.record = record
+        self.pids = pids  # some processes of that namespace
 
 
 class Snapshot:
@@ -137,11 +126,47 @@ class Snapshot:
         self.links: Links | None = None  # None: not asked for
         self.addresses: list[Address] = []
         self.routes: list[Route] = []  # of the local table
+        self.has_local_table = True  # False: no address was ever set here, and then bind(2) takes every IPv4 address
         self.nearby: list[SocketRecord] = []  # of the ports just above
         self.nearby_ports = 0  # how many ports above were looked at
         self.device_index = 0  # of question.device
         self.zone_index = 0  # of question.zone
         self.owners: OwnerTable | None = None
         self.elsewhere: list[Elsewhere] = []
+        self.elsewhere_owners: OwnerTable | None = None
+        self.mptcp: list[int] = []  # inodes of those sockets that belong to MPTCP
         self.hidden: list[str] = []  # what permission hid, each a sentence
         self.missing_device = ""
+
+
+# What is at a UNIX socket's path.
+NOTHING = "nothing"
+SOCKET = "socket"
+FILE = "file"
+DIRECTORY = "directory"
+SYMLINK = "symbolic link"
+OTHER = "device or pipe"
+
+
+class UnixSnapshot:
+    """The facts behind one answer about a UNIX socket's name."""
+
+    def __init__(self, question: Question, task: TaskRecord) -> None:
+        self.question = question
+        self.task = task
+        self.netns = question.netns or task.netns
+        self.kind = NOTHING  # what is at the path
+        self.mode = 0
+        self.uid = 0
+        self.gid = 0
+        self.error = 0  # of looking at the path: EACCES, ELOOP, ENAMETOOLONG, ...
+        self.folder = ""
+        self.folder_kind = NOTHING
+        self.folder_mode = 0
+        self.folder_uid = 0
+        self.folder_gid = 0
+        self.read_only = False
+        self.sockets: list[UnixRecord] = []  # those that have this name now
+        self.former: list[UnixRecord] = []  # those that had the path, before another file took it
+        self.owners: OwnerTable | None = None
+        self.hidden: list[str] = []

@@ -7,21 +7,24 @@ as a few samples and a count, so that a server with 100,000 connections costs on
 
 from __future__ import annotations
 
-from twinsock.inspect.ask import ATTEMPTS, interrupted, no_handler
-from twinsock.inspect.facts import FLAGS_UNKNOWN, Snapshot, TaskRecord
-from twinsock.inspect.links import get_addresses, get_links, get_local_routes
+from twinsock.inspect.ask import ATTEMPTS, ask_all, interrupted, no_handler
+from twinsock.inspect.facts import FLAGS_UNKNOWN, Elsewhere, Snapshot, TaskRecord
+from twinsock.inspect.links import get_addresses, get_links, parse_route
 from twinsock.inspect.port import DumpInterrupted, NotAvailable
 from twinsock.inspect.records import parse_record
-from twinsock.inspect.sockets import protocol_name
+from twinsock.inspect.sockets import inet_sockets, protocol_name
 from twinsock.inspect.sysctl import bind_sysctls
+from twinsock.uapi.errno import ENOENT
+from twinsock.uapi.in_ import IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP
 from twinsock.uapi.inet_diag import INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE
-from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST
-from twinsock.uapi.rtnetlink import RT_TABLE_LOCAL
+from twinsock.uapi.netlink import NETLINK_ROUTE, NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST
+from twinsock.uapi.rtnetlink import RT_TABLE_LOCAL, RTM_GETROUTE
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
 from twinsock.uapi.socket import AF_INET, AF_INET6
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
 from twinsock.wire.inet_diag import ALL_STATES, MSG_SIZE, InetDiagReq, bc_and, bc_port
 from twinsock.wire.netlink import nlmsg, spans
+from twinsock.wire.rtnetlink import RtMsg
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,13 +51,14 @@ if TYPE_CHECKING:
             """Look at a path. Raises OSError."""
             ...
 
-        def pids(self) -> list[int]:
-            """List the processes that can be seen."""
+        def is_read_only(self, path: str | bytes) -> bool:
+            """Tell whether the file system of a path is mounted read-only. Raises OSError."""
             ...
 
 
 SAMPLES_MAX = 32
 _TIMER_TIME_WAIT = 3
+_BOUND_INACTIVE = 1 << 13
 _NO_INODE = bytes(4)
 NEARBY_PORTS = 12
 
@@ -84,6 +88,51 @@ def complete(port: KernelPort, snapshot: Snapshot) -> None:
     snapshot.owners = port.owners({record.inode for record in snapshot.sockets if record.inode})
     if snapshot.links is None:
         read_addresses(port, snapshot)
+    if snapshot.question.protocol != IPPROTO_UDP and any(record.state == TCP_LISTEN for record in snapshot.sockets):
+        find_mptcp(port, snapshot)
+
+
+def look_elsewhere(port: KernelPort, snapshot: Snapshot) -> None:
+    """Find servers with the same port in the other network namespaces that can be entered."""
+    question = snapshot.question
+    states = ALL_STATES if question.protocol == IPPROTO_UDP else 1 << TCP_LISTEN | _BOUND_INACTIVE
+    hidden = 0
+    inodes: set[int] = set()
+    for namespace in port.namespaces():
+        if namespace.inode == snapshot.netns or (namespace.own and not snapshot.netns):
+            continue
+        if not namespace.accessible:
+            hidden += 1
+            continue
+        for family in (AF_INET, AF_INET6):
+            try:
+                found = inet_sockets(port, family, _table(question), states, namespace.inode, local_port=question.port)
+            except OSError:
+                continue  # it vanished meanwhile, or has no such family
+            for record in found:
+                inodes.add(record.inode)
+                snapshot.elsewhere.append(Elsewhere(namespace.label(), record, namespace.pids))
+    inodes.discard(0)
+    if inodes:
+        snapshot.elsewhere_owners = port.owners(inodes)
+    if hidden:
+        count = "1 other network namespace is" if hidden == 1 else f"{hidden} other network namespaces are"
+        snapshot.hidden.append(f"{count} hidden (needs CAP_SYS_ADMIN); sockets there are no conflict")
+
+
+def find_mptcp(port: KernelPort, snapshot: Snapshot) -> None:
+    """Find out which of the sockets are subflows or listeners of MPTCP: they share the inode."""
+    for family in (AF_INET, AF_INET6):
+        try:
+            found = inet_sockets(port, family, IPPROTO_MPTCP, netns=snapshot.netns, local_port=snapshot.question.port)
+        except OSError:
+            return
+        snapshot.mptcp += [record.inode for record in found if record.inode]
+
+
+def _table(question: Question) -> int:
+    """Give the protocol whose table the port is in: MPTCP listens through TCP sockets."""
+    return IPPROTO_TCP if question.protocol == IPPROTO_MPTCP else question.protocol
 
 
 def find_devices(snapshot: Snapshot) -> None:
@@ -111,15 +160,27 @@ def read_addresses(port: KernelPort, snapshot: Snapshot) -> None:
         snapshot.addresses = get_addresses(port, 0, snapshot.netns)
         question = snapshot.question
         if not question.is_wildcard() and (question.family == AF_INET or question.is_mapped()):
-            snapshot.routes = get_local_routes(port, AF_INET, RT_TABLE_LOCAL, snapshot.netns)
+            _read_local_routes(port, snapshot)
     except OSError as error:
         snapshot.hidden.append(f"the interfaces and addresses cannot be read: {error.strerror}")
 
 
+def _read_local_routes(port: KernelPort, snapshot: Snapshot) -> None:
+    """Read the local table, which does not exist before the first address of the namespace was set. Raises OSError."""
+    request = RtMsg(AF_INET, RT_TABLE_LOCAL, 0).emit()
+    try:
+        found = ask_all(port, NETLINK_ROUTE, RTM_GETROUTE, request, parse_route, snapshot.netns)
+    except OSError as error:
+        if error.errno != ENOENT:
+            raise
+        snapshot.has_local_table = False
+        return
+    snapshot.routes = [route for route in found if route.table == RT_TABLE_LOCAL]
+
+
 def add_sockets(port: KernelPort, snapshot: Snapshot, family: int, bytecode: bytes) -> None:
     """Add the sockets of one family that the bytecode accepts. Raises OSError."""
-    protocol = snapshot.question.protocol
-    request = InetDiagReq(family, 6 if protocol == 262 else protocol, ALL_STATES)
+    request = InetDiagReq(family, _table(snapshot.question), ALL_STATES)
     request.bytecode = bytecode
     message = nlmsg(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, request.emit())
     for _attempt in range(ATTEMPTS):

@@ -179,12 +179,20 @@ def _answer(question: Question, args: Args) -> int:
 
 def examine(port: HostPort, question: Question) -> Report:
     """Ask the live kernel and then the twin. Raises OSError."""
-    from twinsock.explain.verdict import explain
     from twinsock.host.files import HostFiles
-    from twinsock.inspect.gather import complete, take_snapshot
+
+    if question.is_unix():
+        from twinsock.explain.unix import explain_unix
+        from twinsock.inspect.gather_unix import take_unix_snapshot
+
+        return explain_unix(take_unix_snapshot(port, HostFiles(), question))
+    from twinsock.explain.verdict import explain
+    from twinsock.inspect.gather import complete, look_elsewhere, take_snapshot
 
     snapshot = take_snapshot(port, HostFiles(), question)
     complete(port, snapshot)
+    if question.port and not question.connect:
+        look_elsewhere(port, snapshot)
     return explain(snapshot)
 
 
