@@ -2,9 +2,9 @@
 
 import random
 
-from twinsock.inspect.sockets import find_again, inet_sockets
+from twinsock.inspect.sockets import find_again, inet_sockets, visible_sockets
 from twinsock.inspect.table import socket_table
-from twinsock.uapi.errno import ENOENT
+from twinsock.uapi.errno import ENOENT, EPERM, ESRCH
 from twinsock.wire.inet_diag import InetDiagMsg
 from twinsock.wire.netlink import DumpInterrupted, nlmsg, nlmsg_done
 
@@ -90,6 +90,20 @@ def test_a_missing_handler_is_said_once():
     table = socket_table(RecordedPort([OSError(ENOENT, "x")], [OSError(ENOENT, "x")]), protocols=[255])
     assert len(table) == 0
     assert table.notes == ["this kernel has no sock_diag handler for RAW sockets"]
+
+
+def test_a_hidden_and_a_vanished_namespace_become_notes():
+    answers = [
+        [OSError(EPERM, "network namespace 7: needs CAP_SYS_ADMIN")],
+        [OSError(ESRCH, "network namespace 8 is gone")],
+        datagrams([2]),
+    ]
+    table = socket_table(RecordedPort(*answers), families=[2], namespaces=[7, 8, 9])
+    assert table.notes == ["network namespace 7: needs CAP_SYS_ADMIN", "network namespace 8 is gone"]
+    assert [group.netns for group in table.groups] == [9]
+    notes = []
+    assert visible_sockets(RecordedPort(answers[1]), 2, 6, notes, netns=8) == []
+    assert notes == ["network namespace 8 is gone"]
 
 
 def test_another_socket_on_the_same_port_is_not_taken_for_the_one_looked_for():

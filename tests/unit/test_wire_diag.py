@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twinsock.inspect import links, netlink_sockets, packet, records, unix, virtual
 from twinsock.inspect.virtual import parse_vsock, parse_xdp
 from twinsock.wire import netlink_diag, packet_diag, rtnetlink, unix_diag, vsock_diag, xdp_diag
+from twinsock.wire.netlink import nlattrs
 
 u8 = st.integers(0, 0xFF)
 u16 = st.integers(0, 0xFFFF)
@@ -85,3 +87,22 @@ def test_records_of_virtual_sockets_hold_what_the_bytes_say():
     data = xdp_diag.XdpDiagMsg(3, 78, 9, [(1, bytes([2, 0, 0, 0, 5, 0, 0, 0])), (2, bytes(4))]).emit()
     xdp = parse_xdp(data, 0, len(data))
     assert (xdp.inode, xdp.ifindex, xdp.queue, xdp.uid) == (78, 2, 5, 0)
+
+
+PARSERS = [
+    links.parse_link,
+    links.parse_address,
+    links.parse_route,
+    netlink_sockets.parse_record,
+    packet.parse_record,
+    unix.parse_record,
+    virtual.parse_vsock,
+    virtual.parse_xdp,
+    lambda data, start, end: records.parse_record(data, start, end, 6, 0),
+]
+
+
+@given(st.binary(max_size=64), attributes, st.sampled_from(PARSERS))
+def test_records_parse_from_any_bytes_without_an_exception(head, attrs, parse):
+    for data in (head, head + nlattrs(attrs), bytes(72) + nlattrs(attrs)):
+        parse(data, 0, len(data))

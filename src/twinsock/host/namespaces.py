@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 
 from twinsock.host.procfs import read_file
+from twinsock.uapi.errno import ENOENT
+from twinsock.uapi.sched import CLONE_NEWNET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-CLONE_NEWNET = 0x40000000
 _PIDS_KEPT = 8
 _NAMED = "/run/netns"
 _CANNOT_ENTER = "its sockets are hidden, needs CAP_SYS_ADMIN"
@@ -49,12 +50,12 @@ class Namespace:
 
     def open(self) -> int:
         """Open the namespace and return the descriptor. Raises OSError if every way is gone or refused."""
-        error = OSError(2, f"network namespace {self.inode} is gone")
+        error = OSError(ENOENT, f"{self.label()} is gone")
         for path in self.paths + [f"/proc/{pid}/ns/net" for pid in self.pids]:
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as refused:
-                error = refused
+                error = error if isinstance(error, PermissionError) else refused
                 continue
             if os.fstat(fd).st_ino == self.inode:
                 return fd
@@ -63,7 +64,7 @@ class Namespace:
             try:
                 fd = namespace_of_socket(pid, number)
             except OSError as refused:
-                error = refused
+                error = error if isinstance(error, PermissionError) else refused
                 continue
             if os.fstat(fd).st_ino == self.inode:
                 return fd

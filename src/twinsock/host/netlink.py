@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _socket
 
+from twinsock.uapi.errno import EPROTO
 from twinsock.uapi.netlink import (
     NETLINK_GET_STRICT_CHK,
     NETLINK_ROUTE,
@@ -39,10 +40,12 @@ def _os_error(error: int, what: str) -> OSError:
 class NetlinkSocket:
     """One netlink socket, of the namespace in which it was made, with its buffer."""
 
+    buffer_size = BUFFER_SIZE
+
     def __init__(self, protocol: int, sock: _socket.socket | None = None) -> None:
         self.protocol = protocol
         self.sock = sock or _socket.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol)
-        self.buffer = memoryview(bytearray(BUFFER_SIZE))
+        self.buffer = memoryview(bytearray(self.buffer_size))
         self.sequence = 0
         self.clean = True  # no answer is left unread
         if protocol == NETLINK_ROUTE:
@@ -67,7 +70,7 @@ class NetlinkSocket:
                 self._grow(length)
                 raise DumpInterrupted
             if length < NLMSG_HDRLEN:
-                raise _os_error(-_EPROTO, "netlink")
+                raise _os_error(-EPROTO, "netlink")
             view = self.buffer[:length]
             _size, type_, first_flags, seq, _portid = NLMSGHDR.unpack_from(view, 0)
             if seq != sequence:
@@ -102,11 +105,9 @@ class NetlinkSocket:
                 return
 
     def _grow(self, length: int) -> None:
-        """Make room for a message that did not fit."""
-        self.buffer = memoryview(bytearray(length + 4095 & ~4095))
-
-
-_EPROTO = 71
+        """Make room for a message that did not fit, here and in every socket to come."""
+        NetlinkSocket.buffer_size = max(NetlinkSocket.buffer_size, length + 4095 & ~4095)
+        self.buffer = memoryview(bytearray(NetlinkSocket.buffer_size))
 
 
 def _ends_dump(view: memoryview, length: int, sequence: int) -> bool:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 
+from twinsock.uapi.sched import CLONE_NEWNET, CLONE_NEWUSER
+from twinsock.uapi.socket import SCM_RIGHTS, SOL_SOCKET
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWNET = 0x40000000
 NS_GET_USERNS = 0xB701
 NS_GET_OWNER_UID = 0xB704
-_SOL_SOCKET = 1
-_SCM_RIGHTS = 1
 
 
 def open_owner(netns_fd: int) -> int:
@@ -80,7 +79,7 @@ def _in_child(netns_fd: int, user_fd: int, function: Callable[[], tuple[bytes, i
         os.waitpid(pid, 0)
     fd = -1
     for level, kind, data in ancillary:
-        if level == _SOL_SOCKET and kind == _SCM_RIGHTS:
+        if level == SOL_SOCKET and kind == SCM_RIGHTS:
             fd = int(memoryview(data).cast("I")[0])
     error = int(memoryview(head).cast("I")[0]) if len(head) == 4 else 5
     if error:
@@ -101,6 +100,6 @@ def _serve(channel: _socket.socket, netns_fd: int, user_fd: int, function: Calla
     except OSError as error:
         channel.sendall(pack("=I", error.errno or 5))
         return
-    ancillary = [(_SOL_SOCKET, _SCM_RIGHTS, pack("=i", fd))] if fd >= 0 else []
+    ancillary = [(SOL_SOCKET, SCM_RIGHTS, pack("=i", fd))] if fd >= 0 else []
     channel.sendmsg([pack("=I", 0)], ancillary)
     channel.sendall(data)

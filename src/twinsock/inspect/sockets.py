@@ -84,6 +84,9 @@ def visible_sockets(
     """
     try:
         return inet_sockets(port, family, protocol, states, netns)
+    except ProcessLookupError as gone:  # a namespace may end at any time, and its sockets with it
+        _note(notes, str(gone.strerror))
+        return []
     except OSError as error:
         if not isinstance(error, (NotAvailable, PermissionError)):
             raise
@@ -101,9 +104,14 @@ def visible_sockets(
         note = f"TCP sockets are from /proc, without those that are only bound: {reason}"
     else:
         note = f"{name} sockets are from /proc: {reason}"
-    if note not in notes:
-        notes.append(note)
+    _note(notes, note)
     return [record for record in found or [] if states >> record.state & 1]
+
+
+def _note(notes: list[str], sentence: str) -> None:
+    """Say a thing once."""
+    if sentence not in notes:
+        notes.append(sentence)
 
 
 def find_again(port: KernelPort, record: SocketRecord) -> SocketRecord | None:

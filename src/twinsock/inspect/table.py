@@ -130,7 +130,10 @@ class SocketTable:
                 yield group.record(row)
 
     def ask(self, port: KernelPort, request: InetDiagReq, netns: int = 0) -> None:
-        """Add the sockets that a request describes; a missing handler becomes a note. Raises OSError."""
+        """Add the sockets that a request describes. Raises OSError.
+
+        A missing handler, a namespace that may not be entered and one that is gone become notes.
+        """
         if request.family == AF_UNSPEC:
             message = nlmsg(TCPDIAG_GETSOCK, NLM_F_REQUEST | NLM_F_DUMP, request.emit_compat())
         else:
@@ -144,7 +147,7 @@ class SocketTable:
                 continue
             except OSError as error:
                 explained = no_handler(error, protocol_name(request.protocol))
-                if not isinstance(explained, NotAvailable):
+                if not isinstance(explained, (NotAvailable, PermissionError, ProcessLookupError)):
                     raise
                 if explained.strerror not in self.notes:
                     self.notes.append(str(explained.strerror))
