@@ -245,6 +245,33 @@ def test_a_socket_in_flight_is_found_without_bpf_too() -> None:
         assert (ghost.kind, ghost.proven, ghost.fd) == (owners.IN_FLIGHT, True, theirs.fileno())
 
 
+def unaccepted(name: str) -> tuple[socket.socket, socket.socket]:
+    """Make a listener with a connection that nobody has accepted."""
+    server, client = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    server.bind(name)
+    server.listen()
+    client.connect(name)
+    return server, client
+
+
+@pytest.mark.parametrize("bpf", [False, True])
+def test_a_socket_sent_over_a_connection_nobody_accepted_is_probably_there(bpf: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not bpf:
+        monkeypatch.setattr("twinsock.host.bpf.permitted", lambda: False)
+
+    def body() -> tuple[str, bool, bool]:
+        sock = listener()
+        inode = inode_of(sock)
+        server, client = unaccepted("\0owners-test")
+        with server, client:
+            socket.send_fds(client, [b"x"], [sock.fileno()])
+            sock.close()
+            ghost = ghost_of(inode, "proc")
+            return ghost.kind, ghost.proven, (ghost.pid, ghost.fd) == (os.getpid(), server.fileno())
+
+    assert run_in_netns(body) == (owners.IN_FLIGHT, False, True)
+
+
 def ring_with(fds: list[int]) -> int:
     """Make an io_uring and register these descriptors with it."""
     params = ctypes.create_string_buffer(120)

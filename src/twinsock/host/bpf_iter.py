@@ -35,6 +35,7 @@ _S_IFMT = 0xF000
 _S_IFSOCK = 0xC000
 _AF_UNIX = 1
 _AF_INET6 = 10
+_TCP_LISTEN = 10
 _TCP_TIME_WAIT = 6
 _TCP_NEW_SYN_RECV = 12
 _FILTER_MAX = 500
@@ -102,8 +103,25 @@ def reuse_by_cookie(protocol: str, ports: Iterable[int] = ()) -> dict[int, int]:
 
 
 def receivers_of_descriptors() -> list[tuple[int, int, int]]:
-    """List (pid, fd, inode) of UNIX sockets with undelivered descriptors in their queues."""
-    program = _task_file_program(kernel_layout(), None, receivers_only=True)
+    """List (tid, fd, inode) of UNIX sockets with undelivered descriptors, and of listeners with a waiting connection.
+
+    What waits in a connection that is not accepted yet is counted in the listener's fdinfo only.
+    """
+    return _rows(_task_file_program(kernel_layout(), None, receivers_only=True))
+
+
+def files_but_sockets() -> list[tuple[int, int, int]]:
+    """List (tid, fd, inode) of every descriptor that is no socket."""
+    return _rows(_other_files_program(kernel_layout()))
+
+
+def kernel_sockets(protocol: str) -> list[int]:
+    """List the inodes of the "tcp" or "udp" sockets of the calling thread's namespace that have no file."""
+    program = _socket_program(kernel_layout(), protocol, [], kernel_only=True)
+    return memoryview(_run("bpf_iter_" + protocol, program, 0)).cast("Q")[2::SOCKET_WORDS].tolist()
+
+
+def _rows(program: bytes) -> list[tuple[int, int, int]]:
     words = memoryview(_run("bpf_iter_task_file", program, 0)).cast("Q")
     rows = range(0, len(words), HOLDER_WORDS)
     return [((words[at + 1] & ~THREAD_BIT) >> 32, words[at + 1] & 0xFFFFFFFF, words[at]) for at in rows]
@@ -125,15 +143,7 @@ def _run(function: str, program: bytes, pid: int) -> bytes:
 def _task_file_program(layout: Layout, inodes: Collection[int] | None, receivers_only: bool = False) -> bytes:
     """Emit (inode, pid << 32 | fd, netns | flags << 32 | state << 40 | family << 48) of each socket's descriptor."""
     at = _bytes_of(layout)
-    asm = Assembler()
-    asm.op_register("mov", R6, R1)
-    asm.load(8, R7, R6, 24)
-    asm.jump_if("eq", R7, 0, "out")
-    asm.load(8, R8, R6, 8)
-    asm.jump_if("eq", R8, 0, "out")
-    asm.load(8, R1, R7, at["file.f_inode"])
-    asm.load(2, R2, R1, at["inode.i_mode"])
-    asm.op("and", R2, _S_IFMT)
+    asm = _start_file(at)
     asm.jump_if("ne", R2, _S_IFSOCK, "out")
     asm.load(8, R9, R1, at["inode.i_ino"])
     if inodes is not None and len(inodes) <= _FILTER_MAX:
@@ -160,6 +170,32 @@ def _task_file_program(layout: Layout, inodes: Collection[int] | None, receivers
     return _finish(asm, _TASK_RECORD)
 
 
+def _other_files_program(layout: Layout) -> bytes:
+    """Emit (inode, pid << 32 | fd, 0) of each descriptor that is no socket."""
+    at = _bytes_of(layout)
+    asm = _start_file(at)
+    asm.jump_if("eq", R2, _S_IFSOCK, "out")
+    asm.load(8, R9, R1, at["inode.i_ino"])
+    asm.store(8, R10, -_TASK_RECORD, R9)
+    _emit_holder(asm, at)
+    asm.store_constant(8, R10, 16 - _TASK_RECORD, 0)
+    return _finish(asm, _TASK_RECORD)
+
+
+def _start_file(at: dict[str, int]) -> Assembler:
+    """Begin a task_file program: r6 context, r7 file, r8 task, r1 the file's inode, r2 its type."""
+    asm = Assembler()
+    asm.op_register("mov", R6, R1)
+    asm.load(8, R7, R6, 24)
+    asm.jump_if("eq", R7, 0, "out")
+    asm.load(8, R8, R6, 8)
+    asm.jump_if("eq", R8, 0, "out")
+    asm.load(8, R1, R7, at["file.f_inode"])
+    asm.load(2, R2, R1, at["inode.i_mode"])
+    asm.op("and", R2, _S_IFMT)
+    return asm
+
+
 def _emit_holder(asm: Assembler, at: dict[str, int]) -> None:
     """Store pid << 32 | fd; a thread with a table of its own is stored by its own number, with THREAD_BIT."""
     asm.load(4, R1, R8, at["task_struct.tgid"])
@@ -177,15 +213,20 @@ def _emit_holder(asm: Assembler, at: dict[str, int]) -> None:
 
 
 def _only_receivers(asm: Assembler, at: dict[str, int]) -> None:
-    """Leave unless r9 is a UNIX socket with descriptors in its queue."""
+    """Leave unless r9 is a UNIX socket with descriptors in its queue, or a listener with anything in it."""
     asm.op_register("mov", R1, R9)
     asm.call(_SKC_TO_UNIX_SOCK)
     asm.jump_if("eq", R0, 0, "out")
     asm.load(4, R1, R0, at["unix_sock.scm_stat.nr_fds"])
+    asm.jump_if("ne", R1, 0, "receiver")
+    asm.load(1, R1, R9, at["sock_common.skc_state"])
+    asm.jump_if("ne", R1, _TCP_LISTEN, "out")
+    asm.load(4, R1, R9, at["sock.sk_receive_queue.qlen"])
     asm.jump_if("eq", R1, 0, "out")
+    asm.label("receiver")
 
 
-def _socket_program(layout: Layout, protocol: str, ports: list[int]) -> bytes:
+def _socket_program(layout: Layout, protocol: str, ports: list[int], kernel_only: bool = False) -> bytes:
     """Emit cookie, ports and flags, inode, address and peer of each socket of the namespace."""
     at = _bytes_of(layout)
     asm = Assembler()
@@ -213,11 +254,14 @@ def _socket_program(layout: Layout, protocol: str, ports: list[int]) -> bytes:
         asm.load(8, R2, R0, at["sock.sk_ino"])
         asm.store(8, R10, 16 - _SOCKET_RECORD, R2)
     asm.load(8, R1, R1, at["socket.file"])
-    asm.jump_if("ne", R1, 0, "common")
+    asm.jump_if("ne", R1, 0, "out" if kernel_only else "common")
     asm.op("or", R7, NO_FILE)
     asm.jump("common")
     asm.label("closed")
-    asm.op("or", R7, NO_SOCKET)
+    if kernel_only:
+        asm.jump("out")
+    else:
+        asm.op("or", R7, NO_SOCKET)
     asm.label("common")
     _emit_common(asm, at)
     return _finish(asm, _SOCKET_RECORD)

@@ -43,6 +43,7 @@ MEMBERS = (
     "sock_common.skc_v6_daddr",
     "net.ns.inum",
     "unix_sock.scm_stat.nr_fds",
+    "sock.sk_receive_queue.qlen",
     "sock.sk_ino",
 )
 OPTIONAL = ("sock.sk_ino",)

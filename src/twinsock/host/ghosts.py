@@ -51,13 +51,12 @@ def find_ghosts(inodes: list[int], hidden: int) -> dict[int, Ghost]:
     """Explain each of these sockets, none of which is in a readable descriptor table."""
     wanted = set(inodes)
     namespaces = _namespaces_of_processes()
-    receivers = _receivers_by_bpf()
-    unix = None if receivers is not None else _unix_inodes(namespaces)
-    if receivers is None:
-        receivers = []
     rings: dict[int, Holder] = {}
-    for number in pids():
-        _scan_process(number, wanted, unix, rings, receivers)
+    receivers: list[Holder] = []
+    if not _scan_by_bpf(wanted, rings, receivers):
+        unix = _unix_inodes(namespaces)
+        for number in pids():
+            _scan_process(number, wanted, unix, rings, receivers)
     found: dict[int, Ghost] = {}
     for inode, ring in rings.items():
         found[inode] = Ghost(IO_URING, _ring_text(ring), ring.pid, ring.fd, True)
@@ -98,41 +97,50 @@ def fixed_sockets_of(fdinfo: str) -> list[int]:
     return inodes
 
 
-def _scan_process(number: str, wanted: set[int], unix: set[int] | None, rings: dict[int, Holder], receivers: list[Holder]) -> None:
-    """Look for rings that hold a wanted socket, and for receivers among the `unix` sockets."""
-    folder = "/proc/" + number
-    try:
-        names = os.listdir(folder + "/fd")
-    except OSError:
-        return
-    for name in names:
-        try:
-            link = os.readlink(folder + "/fd/" + name)
-        except OSError:
-            continue
-        if link == _RING_LINK:
-            fixed = fixed_sockets_of(read_text(folder + "/fdinfo/" + name))
-            for inode in wanted.intersection(fixed):
-                rings[inode] = Holder(int(number), int(name), _comm(number), 0, len(fixed))
-        elif unix and link.startswith("socket:["):
-            inode = int(link[8:-1])
-            count = scm_fds_of(read_text(folder + "/fdinfo/" + name)) if inode in unix else 0
-            if count:
-                receivers.append(Holder(int(number), int(name), _comm(number), inode, count))
-
-
-def _receivers_by_bpf() -> list[Holder] | None:
-    """List the receivers with undelivered descriptors by the task_file iterator, None where that is refused."""
+def _scan_by_bpf(wanted: set[int], rings: dict[int, Holder], receivers: list[Holder]) -> bool:
+    """Find rings and receivers by the task_file iterator; False where that is refused."""
     from twinsock.host.bpf import permitted
 
     if not permitted():
-        return None
-    from twinsock.host.bpf_iter import receivers_of_descriptors
+        return False
+    from twinsock.host.bpf_iter import files_but_sockets, receivers_of_descriptors
 
     try:
-        return [Holder(pid, fd, _comm(str(pid)), inode, 1) for pid, fd, inode in receivers_of_descriptors()]
+        for tid, fd, _inode in files_but_sockets():
+            _look_at(str(tid), str(fd), wanted, set(), rings, receivers)
+        for tid, fd, inode in receivers_of_descriptors():
+            _look_at(str(tid), str(fd), wanted, {inode}, rings, receivers)
     except OSError:
-        return None
+        return False
+    return True
+
+
+def _scan_process(number: str, wanted: set[int], unix: set[int], rings: dict[int, Holder], receivers: list[Holder]) -> None:
+    """Look for rings that hold a wanted socket, and for receivers among the `unix` sockets."""
+    try:
+        names = os.listdir("/proc/" + number + "/fd")
+    except OSError:
+        return
+    for name in names:
+        _look_at(number, name, wanted, unix, rings, receivers)
+
+
+def _look_at(number: str, name: str, wanted: set[int], unix: set[int], rings: dict[int, Holder], receivers: list[Holder]) -> None:
+    """Note one descriptor if it is a ring that holds a wanted socket, or a UNIX socket that keeps descriptors."""
+    folder = "/proc/" + number
+    try:
+        link = os.readlink(folder + "/fd/" + name)
+    except OSError:
+        return
+    if link == _RING_LINK:
+        fixed = fixed_sockets_of(read_text(folder + "/fdinfo/" + name))
+        for inode in wanted.intersection(fixed):
+            rings[inode] = Holder(int(number), int(name), _comm(number), 0, len(fixed))
+    elif unix and link.startswith("socket:["):
+        inode = int(link[8:-1])
+        count = scm_fds_of(read_text(folder + "/fdinfo/" + name)) if inode in unix else 0
+        if count:
+            receivers.append(Holder(int(number), int(name), _comm(number), inode, count))
 
 
 def _namespaces_of_processes() -> dict[int, str]:
@@ -190,7 +198,7 @@ def _find_kernels_own(inodes: list[int], found: dict[int, Ghost]) -> None:
         return
     from functools import partial
 
-    from twinsock.host.bpf_iter import NO_FILE, sockets_of_namespace
+    from twinsock.host.bpf_iter import kernel_sockets
     from twinsock.host.namespaces import find_namespaces, in_namespace
 
     wanted = set(inodes)
@@ -202,9 +210,8 @@ def _find_kernels_own(inodes: list[int], found: dict[int, Ghost]) -> None:
             continue
         try:
             for protocol in ("tcp", "udp"):
-                for fact in in_namespace(fd, partial(sockets_of_namespace, protocol)):
-                    if fact.flags & NO_FILE and fact.inode in wanted:
-                        found[fact.inode] = Ghost(KERNEL, text, -1, -1, True)
+                for inode in wanted.intersection(in_namespace(fd, partial(kernel_sockets, protocol))):
+                    found[inode] = Ghost(KERNEL, text, -1, -1, True)
         except OSError:
             continue
         finally:

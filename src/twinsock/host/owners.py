@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EPERM
 
 from twinsock.host.processes import HostProcesses, pids
 from twinsock.inspect.owners import PACKED_FD_BITS, THREAD_BIT, OwnerTable
@@ -48,6 +49,8 @@ def find_owners(
         return OwnerTable(HostProcesses(), "proc")
     if method not in ("auto", "bpf", "proc"):
         raise ValueError("method must be auto, bpf or proc, not " + method)
+    if method == "bpf" and not may_use_bpf():
+        raise OSError(EPERM, "BPF iterators need CAP_BPF and CAP_PERFMON, BTF, and the first pid namespace")
     if method == "bpf" or (method == "auto" and _bpf_is_cheaper()):
         from twinsock.host.bpf_iter import sockets_of_tasks
 

@@ -250,6 +250,10 @@ class OwnerTable:
             found.append((pid, packed & PACKED_FD_MASK))
         return sorted(found) if len(found) > 1 else found
 
+    def packed_of(self, inodes: Iterable[int]) -> list[int]:
+        """Give the first holder of each of many sockets as `pid << 32 | fd`, 0 where there is none: the column to join."""
+        return [self.first.get(inode, 0) for inode in inodes]
+
     def owners_of(self, inode: int) -> list[Owner]:
         """List the holders of a socket with all that is known about them, lowest pid first."""
         several = self.more.get(inode)
