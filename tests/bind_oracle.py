@@ -32,7 +32,7 @@ from twinsock.kernel.net.ipv4.inet_hashtables import (
     inet_twsk_bind_unhash,
     inet_twsk_inherit_port,
 )
-from twinsock.kernel.net.ipv4.inet_sock import InetSock
+from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_BIND_ADDRESS_NO_PORT, InetSock
 from twinsock.kernel.net.ipv4.inet_timewait_sock import InetTimewaitSock
 from twinsock.kernel.net.ipv4.udp_table import UdpPortSock, udp_lib_rehash, udp_lib_unhash
 from twinsock.kernel.net.ipv6.af_inet6 import inet6_bind
@@ -44,6 +44,8 @@ from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_SE
 LO = 1
 OTHER_DEVICE = "twin0"
 IPV6_V6ONLY = 26
+IP_BIND_ADDRESS_NO_PORT = 24
+IP_LOCAL_PORT_RANGE = 51
 
 
 class Address:
@@ -156,6 +158,24 @@ class LiveHost:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
         client.connect((over, sock.getsockname()[1]))
         return sock.accept()[0], client
+
+    def configure(self, low: int, high: int, reserved: list[int], autobind_reuse: int) -> None:
+        """Set the namespace's range of automatic ports."""
+        for name, value in (
+            ("ip_local_port_range", f"{low} {high}"),
+            ("ip_local_reserved_ports", ",".join(map(str, reserved)) + "\n"),
+            ("ip_autobind_reuse", str(autobind_reuse)),
+        ):
+            with open(f"/proc/sys/net/ipv4/{name}", "w") as file:
+                file.write(value)
+
+    def port_range(self, sock: socket.socket, low: int, high: int) -> None:
+        """IP_LOCAL_PORT_RANGE."""
+        sock.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, struct.pack("=I", low | high << 16))
+
+    def no_port(self, sock: socket.socket) -> None:
+        """IP_BIND_ADDRESS_NO_PORT."""
+        sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
 
     def connect_udp(self, sock: socket.socket, over: str) -> None:
         """Connect a UDP socket, which narrows its address."""
@@ -289,8 +309,10 @@ class TwinHost:
         addr4 = LOOPBACK4_IPV6 if ":" in v4 else int.from_bytes(socket.inet_aton(v4), "big")
         sk.sk_daddr = addr4
         if was_any or (sk.sk_family == V6 and sk.sk_rcv_saddr == 0):
-            # Linux: a socket without address connects from what the route to a loopback address prefers, which is that address
-            inet_bhash2_update_saddr(sk, addr4, socket.inet_pton(V6, over) if ":" in over else bytes(16))
+            # the preferred source of 127.0.0.0/8 is 127.0.0.1
+            source = LOOPBACK4_IPV6 if ":" in v4 else 0x7F000001
+            mapped = over if over == "::1" else "::ffff:127.0.0.1"
+            inet_bhash2_update_saddr(sk, source, socket.inet_pton(V6, mapped))
         sk.sk_state = TCP_SYN_SENT
         err = inet_hash_connect(sk)
         sk.sk_state = TCP_CLOSE if err else TCP_ESTABLISHED
@@ -317,6 +339,21 @@ class TwinHost:
         inet_ehash_insert(child)
         child_sock = new_socket(self.task, child)
         return child_sock, None
+
+    def configure(self, low: int, high: int, reserved: list[int], autobind_reuse: int) -> None:
+        """Set the namespace's range of automatic ports."""
+        ipv4 = self.net.ipv4
+        ipv4.ip_local_ports_low, ipv4.ip_local_ports_high = low, high
+        ipv4.sysctl_local_reserved_ports = [(port, port) for port in sorted(reserved)]
+        ipv4.sysctl_ip_autobind_reuse = autobind_reuse
+
+    def port_range(self, sock: Socket, low: int, high: int) -> None:
+        """IP_LOCAL_PORT_RANGE."""
+        _sk(sock).local_port_range = low | high << 16
+
+    def no_port(self, sock: Socket) -> None:
+        """IP_BIND_ADDRESS_NO_PORT."""
+        _sk(sock).inet_assign_bit(INET_FLAGS_BIND_ADDRESS_NO_PORT, True)
 
     def connect_udp(self, sock: Socket, over: str) -> None:
         """Connect a UDP socket, which narrows its address."""

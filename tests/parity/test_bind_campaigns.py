@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.campaign import bind_pairs, bind_sequences
+from tests.campaign import bind_pairs, bind_ports, bind_sequences
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("ip")]
 
@@ -16,4 +16,10 @@ def test_five_thousand_pairs_of_owner_and_newcomer_end_as_on_linux() -> None:
 def test_random_sequences_over_several_sockets_end_as_on_linux() -> None:
     attempts, _, mismatches = bind_sequences.compare(0, 1000, seed=6)
     assert attempts > 3000
+    assert mismatches == []
+
+
+def test_automatic_ports_come_from_the_same_set_as_on_linux() -> None:
+    asked, mismatches = bind_ports.compare(0, 100, seed=6)
+    assert asked > 2000
     assert mismatches == []
