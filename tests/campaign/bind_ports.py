@@ -1,10 +1,11 @@
 """The set of ports that an automatic choice can yield, on the live kernel and on the twin: ./dev campaign bind_ports
 
-Each case fills a small port range with owners at random (bound, listening, connected from automatic ports) and asks for an automatic
-port many times: bind(2) with port 0, listen(2) unbound, connect(2) unbound, or bind(2) with IP_BIND_ADDRESS_NO_PORT and then
-connect(2). The twin walks through every start of its search instead, so that its set is exact. Linux may never leave that set;
-and as it draws at random, it is asked again, up to forty times as often, before a port that it did not yield counts as a mismatch. A failed connect(2) leaves the start of the next search where it was, so after one failure
-nothing else is to be expected.
+Each case fills a small port range with owners at random (bound, listening, connected from automatic ports) and asks for
+an automatic port many times: bind(2) with port 0, listen(2) unbound, connect(2) unbound, or bind(2) with
+IP_BIND_ADDRESS_NO_PORT and then connect(2). The twin walks through every start of its search instead, so that its set is
+exact. Linux may never leave that set; and as it draws at random, it is asked again, up to forty times as often, before a
+port that it did not yield counts as a mismatch. A failed connect(2) leaves the start of the next search where it was, so
+after one failure nothing else is to be expected.
 """
 
 import argparse
@@ -44,16 +45,18 @@ class Case:
         ports = range(self.low, self.high + 1)
         self.reserved = [port for port in ports if rng.random() < 0.15] if rng.random() < 0.4 else []
         self.autobind_reuse = int(rng.random() < 0.3)
-        self.newcomer = rng.choice(CONFIGS)
+        palette = rng.sample(CONFIGS, rng.choice((3, 12, 40)))
+        palette.append(rng.choice([config for config in CONFIGS if config.device != OTHER_DEVICE]))
+        self.newcomer = rng.choice(palette)
         while self.way in ("connect", "NO_PORT") and self.newcomer.device == OTHER_DEVICE:
-            self.newcomer = rng.choice(CONFIGS)
+            self.newcomer = rng.choice(palette)
         self.server = rng.randrange(2)
         self.own_range = (0, 0)
         if rng.random() < 0.3:
             ends = sorted(rng.randrange(self.low - 2, self.high + 3) for _ in range(2))
             self.own_range = rng.choice([(ends[0], ends[1]), (0, ends[1]), (ends[0], 0)])
         density = rng.choice((0.3, 0.8, 1.5))
-        self.owners = [_random_owner(rng, port, self.way) for port in ports for _ in range(3) if rng.random() < density / 3]
+        self.owners = [_random_owner(rng, port, self.way, palette) for port in ports for _ in range(3) if rng.random() < density / 3]
 
     def __repr__(self) -> str:
         owners = ", ".join(f"{o.port}{'(gone)' if o.gone else ''} {o.state} {o.config}" for o in self.owners)
@@ -61,12 +64,12 @@ class Case:
         return f"{self.way} server {self.server} N {self.newcomer} range {limits} owners [{owners}]"
 
 
-def _random_owner(rng: random.Random, port: int, way: str) -> Owner:
+def _random_owner(rng: random.Random, port: int, way: str, palette: list[Config]) -> Owner:
     states = ["bound"] if way == "UDP" else ["bound", "bound", "LISTEN", "automatic", "automatic", "TIME_WAIT"]
     state = rng.choice(states)
-    config = rng.choice(CONFIGS)
+    config = rng.choice(palette)
     while state in ("automatic", "TIME_WAIT") and config.device == OTHER_DEVICE:
-        config = rng.choice(CONFIGS)
+        config = rng.choice(palette)
     return Owner(config, port, state, rng.randrange(2), rng.random() < 0.2)
 
 

@@ -35,6 +35,17 @@ class Slot:
         self.state = "CLOSE"
 
 
+class Palette:
+    """The few kinds of sockets that one sequence uses, so that they meet each other."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.addresses = rng.sample(range(len(ADDRESSES)), rng.choice((2, 3, 8)))
+        self.devices = rng.choice(([""], ["", "lo"], DEVICES))
+        few = [ADDRESSES[n] for n in self.addresses]
+        fitting = [n for n, config in enumerate(CONFIGS) if config.address in few and config.device in self.devices]
+        self.configs = rng.sample(fitting, min(len(fitting), rng.choice((2, 4, 300))))
+
+
 class Player:
     """Plays steps on one of the hosts."""
 
@@ -102,8 +113,9 @@ def generate(rng: random.Random, twin: TwinHost, port: int, is_udp: bool) -> lis
     done: list[tuple[Step, int]] = []
     kinds = (UDP_STEPS if is_udp else TCP_STEPS) + CHANGES
     limit = 14 if is_udp else 6
+    palette = Palette(rng)
     for number in range(rng.randint(8, 60 if is_udp else 24)):
-        step = _next_step(rng, rng.choice(kinds), slots, number, port, limit)
+        step = _next_step(rng, rng.choice(kinds), slots, number, port, limit, palette)
         if step is None:
             continue
         err = player.play(step)
@@ -113,10 +125,10 @@ def generate(rng: random.Random, twin: TwinHost, port: int, is_udp: bool) -> lis
     return done
 
 
-def _next_step(rng: random.Random, kind: str, slots: dict[int, Slot], number: int, port: int, limit: int) -> Step | None:
+def _next_step(rng: random.Random, kind: str, slots: dict[int, Slot], number: int, port: int, limit: int, palette: Palette) -> Step | None:
     """Return a step of this kind, or None when nothing is there to take it."""
     if kind == "create":
-        return ("create", number, rng.randrange(len(CONFIGS))) if len(slots) < limit else None
+        return ("create", number, rng.choice(palette.configs)) if len(slots) < limit else None
     wanted = {"unlisten": ["LISTEN"], "child": ["LISTEN"], "connect": ["CLOSE"], "connect_udp": ["CLOSE"], "time_wait": ["connected"]}
     fitting = [i for i, slot in slots.items() if slot.state in wanted.get(kind, [slot.state])]
     if not fitting:
@@ -125,14 +137,14 @@ def _next_step(rng: random.Random, kind: str, slots: dict[int, Slot], number: in
     slot = slots[i]
     if kind == "bind":
         family = slot.config.address.family
-        usable = [n for n, a in enumerate(ADDRESSES) if a.family == family]
+        usable = [n for n in palette.addresses if ADDRESSES[n].family == family]
         return ("bind", i, rng.choice(usable), port + (rng.random() < 0.2))
     if kind == "toggle":
         return ("toggle", i, rng.randrange(2), rng.randrange(2))
     if kind == "fchown":
         return ("fchown", i, rng.choice((0, 1000)))
     if kind == "device":
-        return None if slot.state == "connected" else ("device", i, rng.choice(DEVICES))
+        return None if slot.state == "connected" else ("device", i, rng.choice(palette.devices))
     if kind in ("connect", "connect_udp", "child"):
         if slot.address is None or slot.device == OTHER_DEVICE:
             return None
