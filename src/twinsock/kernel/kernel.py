@@ -105,7 +105,10 @@ class Kernel(SoftirqRunner):
         self.sysctl_max_skb_frags = 17
         self.sysctl_mem_pcpu_rsv = 256  # pages
         self.max_user_watches = 231000  # fs.epoll.max_user_watches
+        self.epoll_watches = 0
         self.pipe_max_size = 1048576
+        self.eventfd_id = 0
+        self.anon_inode_ino = 1057  # the one inode behind epoll, eventfd and timerfd descriptors
         self.tasks: list[Task] = []  # in order of creation
         self._next_pid = 0
         self.pernet_list: list[PernetOperations] = []

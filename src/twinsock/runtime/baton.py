@@ -1,0 +1,201 @@
+"""Tasks of one simulation as real threads under a baton: exactly one runs, the others wait for it.
+
+A task gives the baton away only when it sleeps (`schedule_timeout`), yields or ends. The next one is the task that has been runnable
+longest; when nobody can run, virtual time moves to the next timer; when there is none either, the simulation is deadlocked and the
+error names who waits in which call."""
+
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+from twinsock.kernel.kernel import Kernel
+from twinsock.kernel.net.core.net_namespace import Net
+from twinsock.kernel.sched.task import Cred, Task
+from twinsock.kernel.time.timer import Clock, Timer
+
+
+class Deadlock(RuntimeError):
+    """Every task sleeps and no timer is armed."""
+
+
+class Killed(BaseException):
+    """Unwinds a task whose simulation is over."""
+
+
+class _SleepTimer(Timer):
+    """Ends one sleep."""
+
+    def __init__(self, task: "BatonTask") -> None:
+        super().__init__()
+        self.task = task
+
+    def fire(self) -> None:
+        self.task.timed_out = True
+        self.task.wake_up_process()
+
+
+class BatonTask(Task):
+    """A task that hands the baton over when it sleeps."""
+
+    def __init__(self, baton: "Baton", kernel: Kernel, net: Net, cred: Cred, pid: int, comm: str) -> None:
+        super().__init__(kernel, net, None, cred, pid, comm)
+        self.baton = baton
+        self.go = threading.Semaphore(0)
+        self.timed_out = False
+        self.queued = False  # in the run queue
+        self.where = ""  # what it sleeps in, for the deadlock report
+        self.error: BaseException | None = None
+        self.done = False
+        self.timer = _SleepTimer(self)
+
+    def schedule_timeout(self, timeout_ns: int) -> int:
+        """Sleep and let others run; return the nanoseconds left of `timeout_ns` (-1: for ever)."""
+        clock = self.kernel.clock
+        self.kernel.do_softirq()
+        if self.runnable or self.signal_pending():
+            self.runnable = True
+            return timeout_ns
+        deadline = -1 if timeout_ns < 0 else clock.now_ns + timeout_ns
+        self.timed_out = False
+        if deadline >= 0:
+            clock.hrtimer_start(self.timer, deadline)
+        self.baton.switch_away(self)
+        clock.del_timer(self.timer)
+        self.runnable = True
+        if timeout_ns < 0:
+            return timeout_ns
+        return 0 if self.timed_out else max(deadline - clock.now_ns, 0)
+
+    def wake_up_process(self) -> bool:
+        """Make the task runnable and queue it behind those that are."""
+        was_asleep = not self.runnable
+        self.runnable = True
+        if was_asleep:
+            self.baton.enqueue(self)
+        return was_asleep
+
+    def copy_from_user(self, address: int, size: int) -> bytes | None:
+        """Read this process's own memory: programs hand over pointers that ctypes made."""
+        import ctypes
+
+        return ctypes.string_at(address, size)
+
+
+class Baton:
+    """The scheduler of one simulation; several kernels may share its clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.run_queue: deque[BatonTask] = deque()
+        self.current: BatonTask | None = None
+        self.sleeping: list[BatonTask] = []
+        self.main = threading.Semaphore(0)
+        self.failure: BaseException | None = None
+        self.over = False
+        self.alive = 0
+        self.threads: list[threading.Thread] = []
+
+    def enqueue(self, task: BatonTask) -> None:
+        """Let a woken task run when its turn comes."""
+        if not task.queued and task is not self.current and not task.done:
+            task.queued = True
+            self.run_queue.append(task)
+
+    def spawn(self, task: BatonTask, body: Callable[[], None]) -> None:
+        """Start a thread for a task; it runs when its turn comes."""
+        self.alive += 1
+
+        def run() -> None:
+            task.go.acquire()
+            try:
+                if not self.over:
+                    body()
+            except Killed:
+                pass
+            except BaseException as error:
+                task.error = error
+            finally:
+                task.done = True
+                self.alive -= 1
+                if not self.over:
+                    self._next(task)
+
+        thread = threading.Thread(target=run, name=f"{task.comm}[{task.pid}]", daemon=True)
+        self.threads.append(thread)
+        thread.start()
+        self.enqueue(task)
+
+    def run(self) -> None:
+        """Run until every task has ended; raise what made the simulation fail."""
+        self._next(None)
+        self.main.acquire()
+        self.over = True
+        for task in [*self.sleeping, *self.run_queue]:
+            task.go.release()
+        for thread in self.threads:
+            thread.join(5)
+        if self.failure is not None:
+            raise self.failure
+
+    def switch_away(self, task: BatonTask) -> None:
+        """Hand the baton over and come back when it is this task's turn again."""
+        task.where = _where(sys._getframe(2))
+        self.sleeping.append(task)
+        if task.runnable:
+            self.enqueue(task)
+        self._next(task)
+        task.go.acquire()
+        if self.over:
+            raise Killed
+        self.sleeping.remove(task)
+
+    def yield_now(self, task: BatonTask) -> None:
+        """Let every other runnable task run first."""
+        if self.run_queue:
+            task.runnable = True
+            self.current = None
+            self.enqueue(task)
+            self.switch_away(task)
+
+    def _next(self, leaving: BatonTask | None) -> None:
+        """Give the baton to the next runnable task, moving time when there is none."""
+        self.current = None
+        try:
+            while not self.run_queue:
+                if self.alive == 0:
+                    self.main.release()
+                    return
+                for host in self.clock.hosts:
+                    host.do_softirq()
+                if self.run_queue:
+                    break
+                if not self.clock.run_next(-1):
+                    raise Deadlock(self._who_waits())
+        except BaseException as error:
+            self.failure = error
+            self.main.release()
+            return
+        task = self.run_queue.popleft()
+        task.queued = False
+        self.current = task
+        task.kernel.cpu = task.cpu
+        task.go.release()
+
+    def _who_waits(self) -> str:
+        lines = [f"  {task.comm}[{task.pid}] waits in {task.where}" for task in self.sleeping]
+        return "deadlock: no task can run and no timer is armed\n" + "\n".join(lines)
+
+
+def _where(frame: object) -> str:
+    """Name the system call and the program's line that a task sleeps in."""
+    names = []
+    for entry in reversed(traceback.extract_stack(frame)):  # type: ignore[arg-type]
+        if "/twinsock/" in entry.filename.replace("\\", "/"):
+            if entry.name.startswith("sys_"):
+                names.append(entry.name)
+        else:
+            names.append(f"{entry.filename}:{entry.lineno} ({entry.name})")
+            break
+    return ", called at ".join(names) or "?"
