@@ -28,7 +28,7 @@ from twinsock.inspect.sockets import find_again, inet_sockets, visible_sockets
 from twinsock.inspect.sysctl import bind_sysctls
 from twinsock.inspect.table import socket_table
 from twinsock.inspect.unix import SHOW_ALL as UNIX_ALL
-from twinsock.inspect.unix import is_file, unix_sockets
+from twinsock.inspect.unix import find_unix_again, is_file, unix_sockets, unix_sockets_of_file, unix_sockets_of_name
 from twinsock.inspect.virtual import vsock_sockets, xdp_sockets
 from twinsock.uapi.inet_diag import INET_DIAG_BC_D_EQ, INET_DIAG_BC_S_EQ, INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE
 from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_LOCAL
@@ -315,6 +315,15 @@ def test_unix_sockets_show_names_files_peers_and_queues(tmp_path: Any) -> None:
         assert not is_file(record, stat.st_ino + 1, stat.st_dev)
         assert (found[inode["c"]].state, found[inode["c"]].name, found[inode["c"]].peer) == (ESTABLISHED, None, 0)
         assert (found[inode["a"]].name, found[inode["a"]].uid) == (b"\0name\0x", 0)
+        assert [r.inode for r in unix_sockets_of_file(port, stat.st_ino, stat.st_dev)] == [inode["s"]]
+        assert unix_sockets_of_file(port, stat.st_ino + 1, stat.st_dev) == []
+        assert [r.inode for r in unix_sockets_of_name(port, path)] == [inode["s"]]
+        assert [r.inode for r in unix_sockets_of_name(port, b"\0name\0x")] == [inode["a"]]
+        again = find_unix_again(port, record)
+        assert again is not None
+        assert (again.inode, again.rqueue) == (inode["s"], 1)
+        abstract.close()
+        assert find_unix_again(port, found[inode["a"]]) is None
         accepted = server.accept()[0]
         found = {record.inode: record for record in unix_sockets(port, show=UNIX_ALL)}
         assert found[inode["c"]].peer == os.fstat(accepted.fileno()).st_ino
@@ -478,7 +487,7 @@ def test_a_named_namespace_is_found_and_a_vanished_one_is_said_to_be_gone() -> N
 
 
 def test_without_permission_another_namespace_is_seen_through_proc_and_the_rest_is_said() -> None:
-    def program(inode: int) -> None:
+    def program(inode: int, holder: int) -> None:
         with as_nobody():
             port = HostPort()
             hidden = [each for each in port.namespaces() if each.inode < 0]
@@ -491,17 +500,21 @@ def test_without_permission_another_namespace_is_seen_through_proc_and_the_rest_
             assert all("without those that are only bound" in note and "CAP_SYS_ADMIN" in note for note in notes)
             with pytest.raises(PermissionError):
                 bind_sysctls(port, theirs.netns)
+            assert port.netns_of(holder) == theirs.netns
             assert inode not in [each.inode for each in port.namespaces()]
             mine = listener(8888)
             assert 8888 in [record.local_port for record in inet_sockets(port, socket.AF_INET, TCP)]
             mine.close()
 
     with fresh_netns() as namespace:
-        end = start_in(namespace.enter, lambda: listener(7777))
+        reader, writer = os.pipe()
+        end = start_in(namespace.enter, lambda: (listener(7777), os.write(writer, b"%d" % os.getpid())))
         try:
-            run_in_netns(program, namespace.inode)
+            run_in_netns(program, namespace.inode, int(os.read(reader, 32)))
         finally:
             end()
+            os.close(reader)
+            os.close(writer)
 
 
 def test_an_answer_left_half_read_does_not_disturb_the_next_question() -> None:
@@ -539,6 +552,8 @@ def test_the_maker_of_a_user_namespace_sees_into_its_network_without_root() -> N
         port = HostPort()
         (found,) = [each for each in port.namespaces() if pid in each.pids]
         assert (found.accessible, found.reason, found.own) == (True, "", False)
+        assert port.netns_of(pid) == found.inode
+        assert port.netns_of(os.getpid()) == own_inode()
         assert [r.local_port for r in inet_sockets(port, socket.AF_INET, TCP, netns=found.inode)] == [5555]
         assert bind_sysctls(port, found.inode).port_range == (2000, 3000)
         with pytest.raises(FileNotFoundError):

@@ -77,6 +77,29 @@ def own_inode() -> int:
     return os.stat("/proc/thread-self/ns/net").st_ino
 
 
+def netns_of_process(pid: int) -> int:
+    """Tell a process's network namespace as `find_namespaces` numbers it. Raises OSError if there is no such process."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except PermissionError:
+        number = _proc_inode(pid)
+    if number == _proc_inode("thread-self"):
+        return own_inode()
+    for namespace in find_namespaces():
+        if namespace.inode > 0 and namespace.pids:
+            try:
+                if _proc_inode(namespace.pids[0]) == number:
+                    return namespace.inode
+            except OSError:
+                continue
+    return -number
+
+
+def _proc_inode(pid: int | str) -> int:
+    """Give the number that tells namespaces apart where `ns/net` may not be read. Raises OSError."""
+    return os.stat(f"/proc/{pid}/net/tcp").st_ino
+
+
 def in_namespace(fd: int, function: Callable[[], T]) -> T:
     """Run a function in a thread that has entered the namespace, so that the caller never moves; raises what it raises."""
     from twinsock.host.libc import setns
@@ -137,13 +160,11 @@ class _Search:
     """What has been found so far."""
 
     def __init__(self) -> None:
-        own = os.stat("/proc/thread-self/ns/net")
-        self.nsfs = own.st_dev
         self.found: dict[int, Namespace] = {}
         self.pids = process_numbers()
         self.mount_namespaces: dict[int, int] = {}  # mount namespace -> a process in it
         self.hidden: dict[int, list[int]] = {}  # inode of /proc/PID/net/tcp -> processes
-        mine = self.get(own.st_ino)
+        mine = self.get(own_inode())
         mine.own = True
         mine.accessible = True
         mine.reason = ""
@@ -171,7 +192,7 @@ class _Search:
 
     def _hidden_process(self, pid: int) -> None:
         try:
-            number = os.stat(f"/proc/{pid}/net/tcp").st_ino
+            number = _proc_inode(pid)
         except OSError:
             return
         self.hidden.setdefault(number, []).append(pid)
@@ -184,7 +205,7 @@ class _Search:
         for namespace in self.found.values():
             for pid in [os.getpid()] if namespace.own else namespace.pids:
                 try:
-                    known[os.stat(f"/proc/{pid}/net/tcp").st_ino] = namespace
+                    known[_proc_inode(pid)] = namespace
                     break
                 except OSError:
                     continue
@@ -401,7 +422,7 @@ def read_through_process(namespace: Namespace, name: str) -> bytes | None:
             if namespace.inode > 0:
                 if os.stat(f"/proc/{pid}/ns/net").st_ino == namespace.inode:
                     return text
-            elif os.stat(f"/proc/{pid}/net/tcp").st_ino == -namespace.inode:
+            elif _proc_inode(pid) == -namespace.inode:
                 return text
         except OSError:
             continue

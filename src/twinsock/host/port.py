@@ -72,6 +72,12 @@ class HostPort:
             self._namespaces[namespace.inode] = namespace
         return found
 
+    def netns_of(self, pid: int) -> int:
+        """Tell a process's network namespace as `namespaces()` numbers it. Raises OSError if there is no such process."""
+        from twinsock.host.namespaces import netns_of_process
+
+        return netns_of_process(pid)
+
     def owners(self, inodes: Collection[int] | None = None) -> OwnerTable:
         """Tell who holds the sockets with these inodes (None: all sockets)."""
         from twinsock.host.owners import find_owners

@@ -6,7 +6,8 @@ from struct import Struct
 
 from twinsock.inspect.ask import ask_all, no_handler
 from twinsock.inspect.port import NotAvailable
-from twinsock.uapi.netlink import NETLINK_SOCK_DIAG
+from twinsock.uapi.errno import ENOENT, ESTALE
+from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
 from twinsock.uapi.unix_diag import (
     UDIAG_SHOW_ICONS,
@@ -25,7 +26,7 @@ from twinsock.uapi.unix_diag import (
     UNIX_DIAG_UID,
     UNIX_DIAG_VFS,
 )
-from twinsock.wire.netlink import U32
+from twinsock.wire.netlink import U32, nlattr, nlmsg, spans
 from twinsock.wire.unix_diag import UnixDiagReq, parse_msg
 
 TYPE_CHECKING = False
@@ -136,12 +137,67 @@ def unix_sockets(
     return found
 
 
+def unix_sockets_of_file(port: KernelPort, inode: int, device: int, netns: int = 0) -> list[UnixRecord]:
+    """List the sockets whose file is the one with this stat(2) inode and device. Raises OSError and NotAvailable."""
+    wanted = nlattr(UNIX_DIAG_VFS, _PAIR.pack(inode & 0xFFFFFFFF, kernel_device(device)))
+    found = _containing(port, wanted, SHOW_ADDRESS | UDIAG_SHOW_RQLEN | UDIAG_SHOW_UID, netns)
+    return [record for record in found if is_file(record, inode, device)]
+
+
+def unix_sockets_of_name(port: KernelPort, name: bytes, netns: int = 0) -> list[UnixRecord]:
+    """List the sockets bound to a name: a path as it was given, or NUL and an abstract name, and those they accepted.
+
+    Raises OSError and NotAvailable.
+    """
+    found = _containing(port, name, SHOW_ADDRESS | UDIAG_SHOW_RQLEN | UDIAG_SHOW_UID, netns)
+    return [record for record in found if record.name == name]
+
+
+def _containing(port: KernelPort, wanted: bytes, show: int, netns: int) -> list[UnixRecord]:
+    """List the sockets of those datagrams that have some bytes in them: the others are not even parsed."""
+    message = nlmsg(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, UnixDiagReq(ALL_STATES, show).emit())
+    found: list[UnixRecord] = []
+    try:
+        for view in port.netlink(NETLINK_SOCK_DIAG, message, netns):
+            if wanted in view.tobytes():
+                for type_, _flags, start, end in spans(view):
+                    record = parse_record(view, start, end) if type_ == SOCK_DIAG_BY_FAMILY else None
+                    if record is not None:
+                        record.netns = netns
+                        found.append(record)
+    except OSError as error:
+        raise no_handler(error, "UNIX") from None
+    return found
+
+
+def find_unix_again(port: KernelPort, record: UnixRecord, show: int = SHOW_ALL) -> UnixRecord | None:
+    """Look one socket up by inode and cookie: the same socket as it is now, or None if it is gone. Raises OSError."""
+    request = UnixDiagReq(ALL_STATES, show, record.inode, record.cookie)
+    message = nlmsg(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, request.emit())
+    found: UnixRecord | None = None
+    try:
+        for view in port.netlink(NETLINK_SOCK_DIAG, message, record.netns):
+            for type_, _flags, start, end in spans(view):
+                if type_ == SOCK_DIAG_BY_FAMILY:
+                    found = parse_record(view, start, end)
+    except OSError as error:
+        if error.errno not in (ENOENT, ESTALE):  # none; another one, by its cookie
+            raise
+    if found is not None:
+        found.netns = record.netns
+    return found
+
+
+def kernel_device(device: int) -> int:
+    """Encode a stat(2) device number as unix_diag does: 12 bits of major number, 20 of minor."""
+    major = device >> 8 & 0xFFF | device >> 32 & ~0xFFF
+    minor = device & 0xFF | device >> 12 & ~0xFF
+    return (major << 20 | minor & 0xFFFFF) & 0xFFFFFFFF
+
+
 def is_file(record: UnixRecord, inode: int, device: int) -> bool:
     """Tell whether a socket's file is the one with this stat(2) inode and device."""
-    if record.file_inode is None or record.device is None:
-        return False
-    major, minor = device >> 8 & 0xFFF | device >> 32 & ~0xFFF, device & 0xFF | device >> 12 & ~0xFF
-    return record.file_inode == inode & 0xFFFFFFFF and record.device == (major << 20 | minor) & 0xFFFFFFFF
+    return record.file_inode == inode & 0xFFFFFFFF and record.device == kernel_device(device)
 
 
 def format_name(name: bytes | None) -> str:
