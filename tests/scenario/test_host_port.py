@@ -316,7 +316,9 @@ def test_unix_sockets_show_names_files_peers_and_queues(tmp_path: Any) -> None:
         assert (found[inode["c"]].state, found[inode["c"]].name, found[inode["c"]].peer) == (ESTABLISHED, None, 0)
         assert (found[inode["a"]].name, found[inode["a"]].uid) == (b"\0name\0x", 0)
         assert [r.inode for r in unix_sockets_of_file(port, stat.st_ino, stat.st_dev)] == [inode["s"]]
-        assert unix_sockets_of_file(port, stat.st_ino + 1, stat.st_dev) == []
+        assert unix_sockets_of_file(port, stat.st_ino + 1, stat.st_dev, path) == []
+        assert unix_sockets_of_file(port, stat.st_ino, stat.st_dev + 1) == []
+        assert [r.inode for r in unix_sockets_of_file(port, stat.st_ino, stat.st_dev + 1, path)] == [inode["s"]]
         assert [r.inode for r in unix_sockets_of_name(port, path)] == [inode["s"]]
         assert [r.inode for r in unix_sockets_of_name(port, b"\0name\0x")] == [inode["a"]]
         again = find_unix_again(port, record)

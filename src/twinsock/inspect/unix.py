@@ -137,11 +137,15 @@ def unix_sockets(
     return found
 
 
-def unix_sockets_of_file(port: KernelPort, inode: int, device: int, netns: int = 0) -> list[UnixRecord]:
-    """List the sockets whose file is the one with this stat(2) inode and device. Raises OSError and NotAvailable."""
-    wanted = nlattr(UNIX_DIAG_VFS, _PAIR.pack(inode & 0xFFFFFFFF, kernel_device(device)))
+def unix_sockets_of_file(port: KernelPort, inode: int, device: int, path: bytes = b"", netns: int = 0) -> list[UnixRecord]:
+    """List the sockets whose file is the one with this stat(2) inode and device.
+
+    With its path, also those that have this inode and this name: btrfs and some overlays show stat(2) another device
+    than sock_diag. Raises OSError and NotAvailable.
+    """
+    wanted = nlattr(UNIX_DIAG_VFS, _PAIR.pack(inode & 0xFFFFFFFF, 0))[:8]
     found = _containing(port, wanted, SHOW_ADDRESS | UDIAG_SHOW_RQLEN | UDIAG_SHOW_UID, netns)
-    return [record for record in found if is_file(record, inode, device)]
+    return [record for record in found if is_file(record, inode, device, path)]
 
 
 def unix_sockets_of_name(port: KernelPort, name: bytes, netns: int = 0) -> list[UnixRecord]:
@@ -195,9 +199,11 @@ def kernel_device(device: int) -> int:
     return (major << 20 | minor & 0xFFFFF) & 0xFFFFFFFF
 
 
-def is_file(record: UnixRecord, inode: int, device: int) -> bool:
-    """Tell whether a socket's file is the one with this stat(2) inode and device."""
-    return record.file_inode == inode & 0xFFFFFFFF and record.device == kernel_device(device)
+def is_file(record: UnixRecord, inode: int, device: int, path: bytes = b"") -> bool:
+    """Tell whether a socket's file is the one with this stat(2) inode, and this device or path."""
+    if record.file_inode != inode & 0xFFFFFFFF:
+        return False
+    return record.device == kernel_device(device) or (path != b"" and record.name == path)
 
 
 def format_name(name: bytes | None) -> str:
