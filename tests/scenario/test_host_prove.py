@@ -1,21 +1,29 @@
 """The prover on the live kernel: every refusal is named by the call and the errno that a real program gets."""
 
+import ctypes
 import errno
 import os
 import signal
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.netns import fresh_netns, run_in_netns
+from twinsock.host.bpf import BPF_LINK_CREATE, BPF_PROG_LOAD, pinned_address, syscall
 from twinsock.host.prove import Attempt, ProveResult, prove
 
 pytestmark = pytest.mark.root
 
 NOBODY = 65534
 CAP_NET_BIND_SERVICE = 1 << 10
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+NR_BPF = 321
+BPF_PROG_TYPE_CGROUP_SOCK_ADDR = 18
+BPF_CGROUP_INET4_BIND = 8
 Answer = tuple[int, str]
 
 
@@ -244,3 +252,95 @@ def test_who_may_not_enter_is_told_so(server: tuple[int, int]) -> None:
     tried, text = run_in_netns(as_nobody)
     assert not tried
     assert text.startswith("enter ")
+
+
+def test_a_port_beyond_the_last_is_refused_before_anything_is_tried() -> None:
+    with pytest.raises(OSError, match="0 to 65535"):
+        prove(tcp(port=65536))
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "a\0b", "", "\udc80"])
+def test_odd_paths_and_devices_get_an_errno(name: str) -> None:
+    def body() -> Answer:
+        attempt = tcp()
+        attempt.device = name or "%"
+        assert prove(attempt).errno in (errno.ENODEV, errno.EINVAL)
+        attempt = Attempt(socket.AF_UNIX, socket.SOCK_STREAM)
+        attempt.connect_to = "/" + name
+        return (prove(attempt).errno > 0 and 1) or 0, ""
+
+    assert here(body) == (1, "")
+
+
+def test_a_process_in_its_own_user_namespace_may_bind_a_low_port_there() -> None:
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        libc = ctypes.CDLL(None)
+        libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE, so that it may write its own maps
+        made = libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0
+        if made:
+            Path("/proc/self/uid_map").write_text(f"0 {NOBODY} 1")
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/gid_map").write_text(f"0 {NOBODY} 1")
+        os.write(done, b"y" if made else b"n")
+        signal.pause()
+    try:
+        if os.read(ready, 1) == b"n":
+            pytest.skip("user namespaces are not to be had here")
+        attempt = tcp("0.0.0.0", port=80)
+        attempt.pid = pid
+        result = prove(attempt)
+        assert (result.errno, result.call, result.differences) == (0, "listen", [])
+        attempt.uid = 1
+        assert not prove(attempt).tried
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(ready)
+        os.close(done)
+
+
+def refuse_bind_in(cgroup: Path) -> int:
+    """Attach a BPF program to a cgroup which refuses every bind() of IPv4; closing the link takes it away."""
+    code, _code = pinned_address(bytearray.fromhex("b700000000000000 9500000000000000"))
+    licence, _licence = pinned_address(bytearray(b"GPL\0"))
+    load = bytearray(struct.pack("IIQQ", BPF_PROG_TYPE_CGROUP_SOCK_ADDR, 2, code, licence).ljust(128, b"\0"))
+    struct.pack_into("I", load, 68, BPF_CGROUP_INET4_BIND)
+    where, _load = pinned_address(load)
+    program = syscall(NR_BPF, BPF_PROG_LOAD, where, len(load))
+    if program < 0:
+        pytest.skip("cgroup BPF is refused here: " + os.strerror(-program))
+    folder = os.open(cgroup, os.O_RDONLY)
+    where, _link = pinned_address(bytearray(struct.pack("III", program, folder, BPF_CGROUP_INET4_BIND).ljust(64, b"\0")))
+    link = syscall(NR_BPF, BPF_LINK_CREATE, where, 64)
+    os.close(program)
+    os.close(folder)
+    assert link >= 0, os.strerror(-link)
+    return link
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the test knows one number of bpf(2)")
+def test_a_cgroup_program_refuses_for_the_processes_of_its_cgroup(server: tuple[int, int]) -> None:
+    mounts = [Path(mount) for mount in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")]
+    mount = next((mount for mount in mounts if (mount / "cgroup.controllers").exists()), None)
+    if mount is None:
+        pytest.skip("no cgroup v2 here")
+    cgroup = mount / f"twinsock-test-{os.getpid()}"
+    cgroup.mkdir()
+    try:
+        home = Path(f"/proc/{server[0]}/cgroup").read_text().rsplit("0::", 1)[1].strip()
+        (cgroup / "cgroup.procs").write_text(str(server[0]))
+        link = refuse_bind_in(cgroup)
+        attempt = tcp(port=8081)
+        attempt.pid = server[0]
+        refused = prove(attempt)
+        os.close(link)
+        allowed = prove(attempt)
+        (mount / home.lstrip("/") / "cgroup.procs").write_text(str(server[0]))
+    finally:
+        cgroup.rmdir()
+    assert (refused.errno, refused.call) == (errno.EPERM, "bind")
+    assert (allowed.errno, allowed.call) == (0, "listen")

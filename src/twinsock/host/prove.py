@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _socket as sockets
 import os
+from functools import partial
 
 from twinsock.host.libc import call, setns
 from twinsock.host.processes import read_text, status_field
@@ -48,6 +49,7 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _CGROUP2_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _DROP_EVERYTHING = b"\x06\0\0\0\0\0\0\0"
 _UNSET = -1
+_PORT_MAX = 65535
 
 
 class Attempt:
@@ -125,6 +127,8 @@ def prove(attempt: Attempt) -> ProveResult:
         attempt.connect_to is not None and not _is_valid(attempt.family, attempt.connect_to)
     ):
         raise OSError(EINVAL, "not a numeric address of this family")
+    if not (0 <= attempt.port <= _PORT_MAX and 0 <= attempt.connect_port <= _PORT_MAX):
+        raise OSError(EINVAL, "a port is a number from 0 to 65535")
     namespace = _open_namespace(attempt.netns) if attempt.netns else -1
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = _fork()
@@ -158,8 +162,8 @@ def _run_child(attempt: Attempt, namespace: int, writer: int) -> None:
     error, call_name, port = EINVAL, "enter child", 0
     try:
         _enter(attempt, namespace, differences)
-        error = 0
         call_name, port = _try(attempt)
+        error = 0
     except _Refused as refused:
         error, call_name = refused.errno, refused.call
     except OSError as refused:
@@ -328,8 +332,9 @@ def _enter(attempt: Attempt, namespace: int, differences: list[str]) -> None:
     if namespace >= 0:
         _step("enter network namespace", lambda: setns(namespace, _CLONE_NEWNET))
     if user_ns >= 0:
+        _step("enter group", lambda: os.setgroups(groups))
         _step("enter user namespace", lambda: setns(user_ns, _CLONE_NEWUSER))
-    _become(uid, gid, groups, capabilities, differences)
+    _become(uid, gid, None if user_ns >= 0 else groups, capabilities, differences)
 
 
 def _enter_namespaces(attempt: Attempt, network: bool, differences: list[str]) -> int:
@@ -356,10 +361,11 @@ def _enter_namespaces(attempt: Attempt, network: bool, differences: list[str]) -
     return user_ns
 
 
-def _become(uid: int, gid: int, groups: list[int], capabilities: int, differences: list[str]) -> None:
+def _become(uid: int, gid: int, groups: list[int] | None, capabilities: int, differences: list[str]) -> None:
     """Change user, groups and capabilities, in the order that keeps the right to do so to the end."""
     if gid != _UNSET and (gid != os.getegid() or uid not in (_UNSET, os.geteuid())):
-        _step("enter group", lambda: os.setgroups(groups))
+        if groups is not None:
+            _step("enter group", partial(os.setgroups, groups))
         _step("enter group", lambda: os.setresgid(gid, gid, gid))
     elif gid == _UNSET and uid not in (_UNSET, os.geteuid()):
         differences.append("the groups are the caller's, not the user's")
