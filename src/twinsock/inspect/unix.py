@@ -153,7 +153,9 @@ def unix_sockets_of_name(port: KernelPort, name: bytes, netns: int = 0) -> list[
 
     Raises OSError and NotAvailable.
     """
-    found = _containing(port, name, SHOW_ADDRESS | UDIAG_SHOW_RQLEN | UDIAG_SHOW_UID, netns)
+    # An abstract name's attribute is known to the byte; a path's may have a NUL at its end.
+    wanted = nlattr(UNIX_DIAG_NAME, name)[: 4 + len(name)] if name[:1] == b"\0" else name
+    found = _containing(port, wanted, SHOW_ADDRESS | UDIAG_SHOW_RQLEN | UDIAG_SHOW_UID, netns)
     return [record for record in found if record.name == name]
 
 
