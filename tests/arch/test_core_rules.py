@@ -75,6 +75,13 @@ def _is_set(node: ast.expr) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("set", "frozenset")
 
 
+def _is_type_checking_block(node: ast.stmt) -> bool:
+    """Tell whether a statement is `TYPE_CHECKING = False`, or the imports under it, which cost nothing at run time."""
+    if isinstance(node, ast.Assign):
+        return ast.unparse(node) == "TYPE_CHECKING = False"
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and all(isinstance(s, ast.ImportFrom) for s in node.body)
+
+
 def uapi_violations(source: Source) -> list[str]:
     """Return the statements of a uapi file that are neither a Final constant nor a table of names."""
     bad = []
@@ -87,7 +94,7 @@ def uapi_violations(source: Source) -> list[str]:
             and node.value is not None
             and not any(isinstance(part, ast.Call | ast.Lambda | ast.Attribute) for part in ast.walk(node.value))
         )
-        if not (docstring or typing or constant):
+        if not (docstring or typing or constant or _is_type_checking_block(node)):
             bad.append(f"{source.path}:{node.lineno}: {ast.unparse(node)[:60]}")
     return bad
 

@@ -2,8 +2,9 @@
 
 `Kernel` knows no protocol; `boot.start_kernel` registers the families. So a question about bind() alone loads little."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.fs.file import FilesStruct, dup_files, put_files_struct
 from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, copy_net_ns, get_net, put_net
@@ -11,7 +12,10 @@ from twinsock.kernel.sched.task import Cred, Task, UserNamespace
 from twinsock.kernel.time.timer import Clock, SoftirqRunner
 from twinsock.uapi.errno import EPERM
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.bpf.cgroup import CgroupBpf
     from twinsock.kernel.net.core.dev import NetdevNotifier
     from twinsock.kernel.net.core.net import NetProtoFamily

@@ -1,6 +1,10 @@
 """Capability numbers, `<linux/capability.h>`, capabilities(7)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 CAP_CHOWN: Final = 0
 CAP_DAC_OVERRIDE: Final = 1

@@ -1,6 +1,10 @@
 """Error numbers, `<errno.h>` (x86-64), and their names."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 EPERM: Final = 1
 ENOENT: Final = 2

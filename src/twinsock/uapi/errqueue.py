@@ -1,6 +1,10 @@
 """Error-queue origins and codes, `<linux/errqueue.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SCM_TSTAMP_SND: Final = 0
 SCM_TSTAMP_SCHED: Final = 1

@@ -1,6 +1,10 @@
 """epoll(7) operations and bits, `<linux/eventpoll.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 EPOLLIN: Final = 0x1
 EPOLLPRI: Final = 0x2

@@ -1,6 +1,10 @@
 """Open flags and fcntl(2) commands, `<fcntl.h>` (x86-64)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 AT_FDCWD: Final = -100
 AT_STATX_SYNC_AS_STAT: Final = 0

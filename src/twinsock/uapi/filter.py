@@ -1,6 +1,10 @@
 """Classic BPF opcodes, `<linux/filter.h>`, `<linux/bpf_common.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 BPF_LL_OFF: Final = -2097152
 BPF_NET_OFF: Final = -1048576

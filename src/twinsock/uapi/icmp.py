@@ -1,6 +1,10 @@
 """ICMP types and codes, `<linux/icmp.h>`, RFC 792."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 ICMP_ECHOREPLY: Final = 0
 ICMP_EXC_TTL: Final = 0

@@ -1,6 +1,10 @@
 """ICMPv6 types and codes, `<linux/icmpv6.h>`, RFC 4443."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 ICMPV6_EXC_HOPLIMIT: Final = 0
 ICMPV6_HDR_FIELD: Final = 0

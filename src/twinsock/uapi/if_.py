@@ -1,6 +1,10 @@
 """Interface flags, hardware types and protocol ids, `<linux/if.h>`, `<linux/if_arp.h>`, `<linux/if_ether.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 IFNAMSIZ: Final = 16
 IFALIASZ: Final = 256

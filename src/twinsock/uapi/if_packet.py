@@ -1,6 +1,10 @@
 """Packet socket options and packet types, `<linux/if_packet.h>`, packet(7)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 PACKET_FANOUT_HASH: Final = 0
 PACKET_HOST: Final = 0

@@ -1,6 +1,10 @@
 """IPv6 options and scopes, `<linux/in6.h>`, ipv6(7)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 IPPROTO_HOPOPTS: Final = 0
 IPPROTO_ROUTING: Final = 43

@@ -1,6 +1,10 @@
 """IPv4 protocols, options and address constants, `<netinet/in.h>`, ip(7)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 INADDR_ANY: Final = 0x0
 INADDR_LOOPBACK: Final = 0x7F000001

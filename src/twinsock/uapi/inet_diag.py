@@ -1,6 +1,10 @@
 """inet_diag attributes and filter bytecode, `<linux/inet_diag.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 DCCPDIAG_GETSOCK: Final = 19
 

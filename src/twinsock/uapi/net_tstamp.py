@@ -1,6 +1,10 @@
 """SO_TIMESTAMPING flags, `<linux/net_tstamp.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SOF_TIMESTAMPING_TX_HARDWARE: Final = 1
 SOF_TIMESTAMPING_TX_SOFTWARE: Final = 2

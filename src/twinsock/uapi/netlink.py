@@ -1,6 +1,10 @@
 """Netlink message types, flags and options, `<linux/netlink.h>`, netlink(7)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 NETLINK_ROUTE: Final = 0
 NETLINK_ADD_MEMBERSHIP: Final = 1

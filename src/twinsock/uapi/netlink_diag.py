@@ -1,6 +1,10 @@
 """netlink_diag attributes and request bits, `<linux/netlink_diag.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 NDIAG_FLAG_CB_RUNNING: Final = 1
 NDIAG_SHOW_MEMINFO: Final = 1

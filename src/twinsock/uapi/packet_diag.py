@@ -1,6 +1,10 @@
 """packet_diag attributes and request bits, `<linux/packet_diag.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 PACKET_DIAG_INFO: Final = 0
 PACKET_DIAG_MCLIST: Final = 1

@@ -1,6 +1,10 @@
 """poll(2) bits, `<asm-generic/poll.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 POLLIN: Final = 0x1
 POLLPRI: Final = 0x2

@@ -1,6 +1,10 @@
 """Resource limits, `<linux/resource.h>`, getrlimit(2)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 RLIMIT_CPU: Final = 0
 RLIMIT_FSIZE: Final = 1

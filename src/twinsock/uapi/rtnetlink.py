@@ -1,6 +1,10 @@
 """rtnetlink(7) messages and attributes, `<linux/rtnetlink.h>`, `<linux/if_link.h>`, `<linux/if_addr.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 IFA_UNSPEC: Final = 0
 IFA_ADDRESS: Final = 1

@@ -1,6 +1,10 @@
 """Namespace flags, `<linux/sched.h>`, namespaces(7)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 CLONE_ARGS_SIZE_VER0: Final = 0x40
 CLONE_ARGS_SIZE_VER1: Final = 0x50

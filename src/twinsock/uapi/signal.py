@@ -1,6 +1,10 @@
 """Signal numbers and sigaction flags, signal(7) (x86-64)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SIGHUP: Final = 1
 SIGINT: Final = 2

@@ -2,7 +2,11 @@
 
 An index counts from 0 within its array; a name is what the /proc column head says. `Ip` and `IpExt` share one array."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 IPSTATS_MIB_FORWARDING: Final = 0
 IPSTATS_MIB_DEFAULTTTL: Final = 1

@@ -1,6 +1,10 @@
 """sock_diag(7) message types and groups, `<linux/sock_diag.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SKNLGRP_NONE: Final = 0
 SKNLGRP_INET_TCP_DESTROY: Final = 1

@@ -1,6 +1,10 @@
 """Families, types, SOL_SOCKET options and message flags, `<sys/socket.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SOMAXCONN: Final = 4096
 

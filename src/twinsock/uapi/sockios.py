@@ -1,6 +1,10 @@
 """Socket and interface ioctl numbers, `<linux/sockios.h>`, `<asm/ioctls.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SIOCOUTQ: Final = 0x5411
 TIOCOUTQ: Final = 0x5411

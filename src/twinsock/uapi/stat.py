@@ -1,6 +1,10 @@
 """File modes, `<linux/stat.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 S_IXOTH: Final = 1
 S_IWOTH: Final = 2

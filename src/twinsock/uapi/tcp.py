@@ -1,6 +1,10 @@
 """TCP options, states and `tcp_info` bits, `<linux/tcp.h>`, tcp(7)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 TCPI_OPT_TIMESTAMPS: Final = 1
 TCPI_OPT_SACK: Final = 2

@@ -1,6 +1,10 @@
 """timerfd(2) and eventfd(2) flags and clocks."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 CLOCK_REALTIME: Final = 0
 CLOCK_MONOTONIC: Final = 1

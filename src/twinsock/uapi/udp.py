@@ -1,6 +1,10 @@
 """UDP options, `<linux/udp.h>`, udp(7)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 UDPLITE_SEND_CSCOV: Final = 10
 UDPLITE_RECV_CSCOV: Final = 11

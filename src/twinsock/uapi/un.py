@@ -1,6 +1,10 @@
 """UNIX-domain constants, `<linux/un.h>`, unix(7)."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SIOCUNIXFILE: Final = 35296
 

@@ -1,6 +1,10 @@
 """unix_diag attributes and request bits, `<linux/unix_diag.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 UDIAG_SHOW_NAME: Final = 1
 UDIAG_SHOW_VFS: Final = 2

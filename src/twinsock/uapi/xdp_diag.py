@@ -1,6 +1,10 @@
 """xdp_diag attributes and request bits, `<linux/xdp_diag.h>`."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 XDP_SHOW_INFO: Final = 1
 XDP_SHOW_RING_CFG: Final = 2

@@ -3,7 +3,7 @@
 A descriptor table always gives the lowest free number. A file lives as long as somebody holds a reference: descriptors, calls
 under way, SCM_RIGHTS messages. Left out: files on a disk."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.sched.task import Siginfo
 from twinsock.uapi.capability import CAP_SYS_ADMIN
@@ -12,7 +12,10 @@ from twinsock.uapi.fcntl import O_ACCMODE, O_CLOEXEC, O_WRONLY
 from twinsock.uapi.resource import RLIMIT_NOFILE
 from twinsock.uapi.signal import SIGIO
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.select import PollTable
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.sched.task import Task
@@ -69,7 +72,7 @@ class FileWatcher:
 class File:
     """`struct file`: an open file description; subclasses override the file operations."""
 
-    def __init__(self, kernel: "Kernel", flags: int) -> None:
+    def __init__(self, kernel: Kernel, flags: int) -> None:
         self.kernel = kernel
         self.f_flags = flags
         accmode = flags & O_ACCMODE
@@ -79,31 +82,31 @@ class File:
         self.f_owner: FownStruct | None = None
         self.f_ep: list[FileWatcher] | None = None  # epoll entries that watch this file
 
-    def read(self, task: "Task", count: int) -> tuple[int, bytes]:
+    def read(self, task: Task, count: int) -> tuple[int, bytes]:
         """read(2): (bytes or -errno, data)."""
         return -EINVAL, b""
 
-    def write(self, task: "Task", data: bytes) -> int:
+    def write(self, task: Task, data: bytes) -> int:
         """write(2): bytes or -errno."""
         return -EINVAL
 
-    def pread(self, task: "Task", count: int, pos: int) -> tuple[int, bytes]:
+    def pread(self, task: Task, count: int, pos: int) -> tuple[int, bytes]:
         """pread(2)."""
         return -ESPIPE, b""
 
-    def pwrite(self, task: "Task", data: bytes, pos: int) -> int:
+    def pwrite(self, task: Task, data: bytes, pos: int) -> int:
         """pwrite(2)."""
         return -ESPIPE
 
-    def ftruncate(self, task: "Task", length: int) -> int:
+    def ftruncate(self, task: Task, length: int) -> int:
         """ftruncate(2)."""
         return -EINVAL
 
-    def fsync(self, task: "Task") -> int:
+    def fsync(self, task: Task) -> int:
         """fsync(2)."""
         return -EINVAL
 
-    def poll(self, wait: "PollTable | None") -> int:
+    def poll(self, wait: PollTable | None) -> int:
         """Return the poll(2) bits that hold now, and register `wait` if given."""
         return DEFAULT_POLLMASK
 
@@ -111,15 +114,15 @@ class File:
         """Tell whether epoll accepts the file (it has a poll operation)."""
         return True
 
-    def unlocked_ioctl(self, task: "Task", cmd: int, arg: bytes | None) -> tuple[int, bytes]:
+    def unlocked_ioctl(self, task: Task, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
         """ioctl(2): (result or -errno, bytes handed back); `arg` None is a bad pointer."""
         return -ENOTTY, b""
 
-    def llseek(self, task: "Task", offset: int, whence: int) -> int:
+    def llseek(self, task: Task, offset: int, whence: int) -> int:
         """lseek(2)."""
         return -ESPIPE
 
-    def fasync(self, task: "Task", fd: int, on: bool) -> int:
+    def fasync(self, task: Task, fd: int, on: bool) -> int:
         """Start or stop sending SIGIO, O_ASYNC of open(2)."""
         return -ENOTTY
 
@@ -131,15 +134,15 @@ class File:
         """Tell whether O_DIRECT may be set."""
         return False
 
-    def pipe_fcntl(self, task: "Task", cmd: int, arg: int) -> int:
+    def pipe_fcntl(self, task: Task, cmd: int, arg: int) -> int:
         """F_SETPIPE_SZ, F_GETPIPE_SZ of fcntl(2)."""
         return -EBADF
 
-    def setfl(self, task: "Task", flags: int) -> int:
+    def setfl(self, task: Task, flags: int) -> int:
         """Check what F_SETFL asks for."""
         return 0
 
-    def release(self, task: "Task | None") -> int:
+    def release(self, task: Task | None) -> int:
         """Let go of what is behind the file: its last reference went."""
         return 0
 
@@ -171,7 +174,7 @@ class File:
         """Return the lines of /proc/PID/fdinfo/N below pos, flags, mnt_id and ino."""
         return ""
 
-    def mmap(self, task: "Task", prot: int) -> int:
+    def mmap(self, task: Task, prot: int) -> int:
         """mmap(2)."""
         return -ENODEV
 
@@ -219,7 +222,7 @@ class FilesStruct:
         return None
 
 
-def alloc_empty_file(task: "Task") -> int:
+def alloc_empty_file(task: Task) -> int:
     """Count a new file against fs.file-max: 0 or -ENFILE (CAP_SYS_ADMIN passes)."""
     kernel = task.kernel
     if kernel.nr_files >= kernel.file_max and not task.capable(CAP_SYS_ADMIN):
@@ -228,26 +231,26 @@ def alloc_empty_file(task: "Task") -> int:
     return 0
 
 
-def get_unused_fd_flags(task: "Task", flags: int) -> int:
+def get_unused_fd_flags(task: Task, flags: int) -> int:
     """Reserve the lowest free descriptor below RLIMIT_NOFILE, or return -EMFILE."""
     if task.files is None:
         return -EMFILE
     return task.files.alloc_fd(0, task.rlim_cur[RLIMIT_NOFILE], flags)
 
 
-def put_unused_fd(task: "Task", fd: int) -> None:
+def put_unused_fd(task: Task, fd: int) -> None:
     """Give a reserved descriptor back."""
     if task.files is not None:
         task.files.put_unused_fd(fd)
 
 
-def fd_install(task: "Task", fd: int, file: File) -> None:
+def fd_install(task: Task, fd: int, file: File) -> None:
     """Put a file behind a reserved descriptor; the table owns the reference from here on."""
     if task.files is not None:
         task.files.fd[fd] = file
 
 
-def fget(task: "Task", fd: int) -> File | None:
+def fget(task: Task, fd: int) -> File | None:
     """Return the file behind a descriptor with a reference taken (fput gives it back), or None for EBADF."""
     if task.files is None:
         return None
@@ -263,7 +266,7 @@ def get_file(file: File) -> File:
     return file
 
 
-def fput(file: File, task: "Task | None") -> int:
+def fput(file: File, task: Task | None) -> int:
     """Drop a reference; the last one closes the file and returns what its release said."""
     file.f_count -= 1
     if file.f_count > 0:
@@ -271,7 +274,7 @@ def fput(file: File, task: "Task | None") -> int:
     return __fput(file, task)
 
 
-def __fput(file: File, task: "Task | None") -> int:
+def __fput(file: File, task: Task | None) -> int:
     eps = file.f_ep
     if eps is not None:
         for epi in eps[:]:
@@ -283,7 +286,7 @@ def __fput(file: File, task: "Task | None") -> int:
     return err
 
 
-def file_close_fd(task: "Task", fd: int) -> File | None:
+def file_close_fd(task: Task, fd: int) -> File | None:
     """Take a file out of the table."""
     files = task.files
     if files is None:
@@ -294,7 +297,7 @@ def file_close_fd(task: "Task", fd: int) -> File | None:
     return file
 
 
-def sys_close(task: "Task", fd: int) -> int:
+def sys_close(task: Task, fd: int) -> int:
     """close(2)."""
     file = file_close_fd(task, fd)
     if file is None:
@@ -303,7 +306,7 @@ def sys_close(task: "Task", fd: int) -> int:
     return 0
 
 
-def sys_close_range(task: "Task", first: int, last: int, flags: int) -> int:
+def sys_close_range(task: Task, first: int, last: int, flags: int) -> int:
     """close_range(2): CLOSE_RANGE_UNSHARE (2) and CLOSE_RANGE_CLOEXEC (4)."""
     if flags & ~6 or first > last:
         return -EINVAL
@@ -322,7 +325,7 @@ def sys_close_range(task: "Task", first: int, last: int, flags: int) -> int:
     return 0
 
 
-def sys_dup(task: "Task", fildes: int) -> int:
+def sys_dup(task: Task, fildes: int) -> int:
     """dup(2)."""
     file = fget(task, fildes)
     if file is None:
@@ -335,7 +338,7 @@ def sys_dup(task: "Task", fildes: int) -> int:
     return fd
 
 
-def sys_dup2(task: "Task", oldfd: int, newfd: int) -> int:
+def sys_dup2(task: Task, oldfd: int, newfd: int) -> int:
     """dup2(2)."""
     if oldfd == newfd:
         files = task.files
@@ -343,12 +346,12 @@ def sys_dup2(task: "Task", oldfd: int, newfd: int) -> int:
     return ksys_dup3(task, oldfd, newfd, 0)
 
 
-def sys_dup3(task: "Task", oldfd: int, newfd: int, flags: int) -> int:
+def sys_dup3(task: Task, oldfd: int, newfd: int, flags: int) -> int:
     """dup3(2)."""
     return ksys_dup3(task, oldfd, newfd, flags)
 
 
-def ksys_dup3(task: "Task", oldfd: int, newfd: int, flags: int) -> int:
+def ksys_dup3(task: Task, oldfd: int, newfd: int, flags: int) -> int:
     """Make `newfd` the same file as `oldfd`, closing what was there."""
     if flags & ~O_CLOEXEC:
         return -EINVAL
@@ -372,7 +375,7 @@ def ksys_dup3(task: "Task", oldfd: int, newfd: int, flags: int) -> int:
     return newfd
 
 
-def f_dupfd(task: "Task", start: int, file: File, flags: int) -> int:
+def f_dupfd(task: Task, start: int, file: File, flags: int) -> int:
     """F_DUPFD of fcntl(2): the lowest free number from `start` on; the caller keeps its own reference."""
     limit = task.rlim_cur[RLIMIT_NOFILE]
     if start < 0 or start >= limit or task.files is None:
@@ -395,7 +398,7 @@ def dup_files(old: FilesStruct) -> FilesStruct:
     return new
 
 
-def put_files_struct(files: FilesStruct, task: "Task") -> None:
+def put_files_struct(files: FilesStruct, task: Task) -> None:
     """Stop using a descriptor table; its last user closes everything in order of number."""
     files.count -= 1
     if files.count > 0:
@@ -407,7 +410,7 @@ def put_files_struct(files: FilesStruct, task: "Task") -> None:
             fput(file, task)
 
 
-def do_close_on_exec(task: "Task") -> None:
+def do_close_on_exec(task: Task) -> None:
     """Close what execve(2) closes."""
     files = task.files
     if files is None:
@@ -480,7 +483,7 @@ def send_sigurg(file: File) -> int:
     return 1
 
 
-def _owner_tasks(kernel: "Kernel", fown: FownStruct) -> list["Task"]:
+def _owner_tasks(kernel: Kernel, fown: FownStruct) -> list[Task]:
     found: list[Task] = []
     for task in kernel.tasks:
         if fown.pid_type == F_OWNER_TID:
@@ -494,6 +497,6 @@ def _owner_tasks(kernel: "Kernel", fown: FownStruct) -> list["Task"]:
     return found
 
 
-def _sigio_perm(task: "Task", fown: FownStruct) -> bool:
+def _sigio_perm(task: Task, fown: FownStruct) -> bool:
     cred = task.cred
     return fown.euid == 0 or fown.euid in (cred.suid, cred.uid) or fown.uid in (cred.suid, cred.uid)

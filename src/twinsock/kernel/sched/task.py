@@ -7,14 +7,17 @@ program with a single task; a runtime with several tasks overrides it and hands 
 A system call that a signal interrupts returns -ERESTARTSYS, -ERESTARTNOHAND or -EINTR, as the call does in Linux; the runtime
 runs the handlers and then restarts the call or reports EINTR (`Task.syscall_interrupted`)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.uapi.capability import CAP_LAST_CAP
 from twinsock.uapi.errno import EINTR, EPERM, ERESTARTSYS
 from twinsock.uapi.resource import RLIMIT_NOFILE
 from twinsock.uapi.signal import SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGURG, SIGWINCH
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.file import FilesStruct
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.net_namespace import Net
@@ -31,7 +34,7 @@ _UNBLOCKABLE: Final = 1 << SIGKILL | 1 << SIGSTOP
 class UserNamespace:
     """A user namespace: its parent and the uid that made it decide who is capable in it."""
 
-    def __init__(self, parent: "UserNamespace | None" = None, owner: int = 0) -> None:
+    def __init__(self, parent: UserNamespace | None = None, owner: int = 0) -> None:
         self.parent = parent
         self.owner = owner
         self.level: int = 0 if parent is None else parent.level + 1
@@ -53,7 +56,7 @@ class Cred:
         self.cap_effective = CAP_FULL_SET if uid == 0 else 0
         self.user_ns = user_ns
 
-    def copy(self) -> "Cred":
+    def copy(self) -> Cred:
         """Return credentials of the same value, as fork(2) gives the child."""
         new = Cred(self.uid, self.gid, self.user_ns)
         new.euid, new.suid, new.fsuid = self.euid, self.suid, self.fsuid
@@ -77,7 +80,7 @@ class Siginfo:
 class Task:
     """A thread of a simulated process, seen from the kernel."""
 
-    def __init__(self, kernel: "Kernel", net: "Net", files: "FilesStruct | None", cred: Cred, pid: int, comm: str) -> None:
+    def __init__(self, kernel: Kernel, net: Net, files: FilesStruct | None, cred: Cred, pid: int, comm: str) -> None:
         self.kernel = kernel
         self.net = net
         self.files = files

@@ -1,8 +1,12 @@
 """Wait queues (Linux: kernel/sched/wait.c)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.sched.task import Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 WQ_FLAG_EXCLUSIVE: Final = 1
 

@@ -3,8 +3,13 @@
 Jiffy timers are rounded as Linux's timer wheel rounds them; high-resolution timers fire exactly. Nothing here reads a real
 clock: time passes only when `Clock.run_next` pops the heap."""
 
+from __future__ import annotations
+
 import heapq
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 NSEC_PER_SEC: Final = 1_000_000_000
 NSEC_PER_MSEC: Final = 1_000_000

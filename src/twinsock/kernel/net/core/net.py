@@ -2,14 +2,17 @@
 
 System calls in net/socket.py see a protocol only through `ProtoOps`; families see the socket only as `Socket`."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import FasyncList
 from twinsock.kernel.sched.wait import WaitQueueHead
 from twinsock.uapi.errno import EINVAL, ENODEV, ENOPROTOOPT, EOPNOTSUPP
 from twinsock.uapi.signal import SIGIO, SIGURG
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.fs.select import PollTable
     from twinsock.kernel.net.core.net_namespace import Net
@@ -110,23 +113,23 @@ class ProtoOps:
     family = 0
     has_peek_off = False  # it has a set_peek_off operation
 
-    def release(self, task: "Task | None", sock: Socket) -> int:
+    def release(self, task: Task | None, sock: Socket) -> int:
         """Let go of the protocol socket; the file is gone, close(2). Without a task nothing may sleep."""
         raise NotImplementedError
 
-    def bind(self, task: "Task", sock: Socket, addr: bytes) -> int:
+    def bind(self, task: Task, sock: Socket, addr: bytes) -> int:
         """bind(2)."""
         return -EOPNOTSUPP
 
-    def connect(self, task: "Task", sock: Socket, addr: bytes, flags: int) -> int:
+    def connect(self, task: Task, sock: Socket, addr: bytes, flags: int) -> int:
         """connect(2); `flags` are the file's (O_NONBLOCK)."""
         return -EOPNOTSUPP
 
-    def socketpair(self, task: "Task", sock1: Socket, sock2: Socket) -> int:
+    def socketpair(self, task: Task, sock1: Socket, sock2: Socket) -> int:
         """socketpair(2)."""
         return -EOPNOTSUPP
 
-    def accept(self, task: "Task", sock: Socket, newsock: Socket, flags: int) -> int:
+    def accept(self, task: Task, sock: Socket, newsock: Socket, flags: int) -> int:
         """accept(2): give `newsock` the next connection."""
         return -EOPNOTSUPP
 
@@ -134,15 +137,15 @@ class ProtoOps:
         """getsockname(2) (peer 0), getpeername(2) (peer 1); peer 2 is accept's, which tolerates a dead connection."""
         return -EOPNOTSUPP, b""
 
-    def poll(self, file: "File", sock: Socket, wait: "PollTable | None") -> int:
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """Return the poll(2) bits that hold now, and register `wait` if given."""
         return 0
 
-    def ioctl(self, task: "Task", sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
+    def ioctl(self, task: Task, sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
         """ioctl(2): (result or -errno, bytes handed back)."""
         return -EOPNOTSUPP, b""
 
-    def listen(self, task: "Task", sock: Socket, backlog: int) -> int:
+    def listen(self, task: Task, sock: Socket, backlog: int) -> int:
         """listen(2); `backlog` is clamped already."""
         return -EOPNOTSUPP
 
@@ -150,32 +153,32 @@ class ProtoOps:
         """shutdown(2)."""
         return -EOPNOTSUPP
 
-    def setsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """setsockopt(2) below SOL_SOCKET; `optval` None is a bad pointer."""
         return -EOPNOTSUPP
 
-    def getsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """getsockopt(2) below SOL_SOCKET: (0 or -errno, value); `optval` is what the buffer holds on entry."""
         return -EOPNOTSUPP, b""
 
-    def set_rcvlowat(self, sk: "Sock", val: int) -> int:
+    def set_rcvlowat(self, sk: Sock, val: int) -> int:
         """SO_RCVLOWAT; families without their own rule store it."""
         sk.sk_rcvlowat = val or 1
         return 0
 
-    def set_peek_off(self, sk: "Sock", val: int) -> int:
+    def set_peek_off(self, sk: Sock, val: int) -> int:
         """SO_PEEK_OFF."""
         return -EOPNOTSUPP
 
-    def sendmsg(self, task: "Task", sock: Socket, msg: Msghdr) -> int:
+    def sendmsg(self, task: Task, sock: Socket, msg: Msghdr) -> int:
         """sendmsg(2): bytes accepted or -errno."""
         return -EOPNOTSUPP
 
-    def recvmsg(self, task: "Task", sock: Socket, msg: Msghdr, flags: int) -> int:
+    def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
         """recvmsg(2): bytes delivered or -errno."""
         return -EOPNOTSUPP
 
-    def mmap(self, task: "Task", sock: Socket, prot: int) -> int:
+    def mmap(self, task: Task, sock: Socket, prot: int) -> int:
         """mmap(2)."""
         return -ENODEV
 
@@ -189,7 +192,7 @@ class NetProtoFamily:
 
     family = 0
 
-    def create(self, task: "Task", net: "Net", sock: Socket, protocol: int, kern: int) -> int:
+    def create(self, task: Task, net: Net, sock: Socket, protocol: int, kern: int) -> int:
         """Attach a new protocol socket of `sock.type` to `sock` (kern 1: for the kernel itself), or return -errno."""
         return -EINVAL
 
@@ -207,10 +210,10 @@ def sock_wake_async(sock: Socket, how: int, band: int) -> None:
 
 
 class _NoOps(ProtoOps):
-    def release(self, task: "Task | None", sock: Socket) -> int:
+    def release(self, task: Task | None, sock: Socket) -> int:
         return 0
 
-    def setsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         return -ENOPROTOOPT
 
 

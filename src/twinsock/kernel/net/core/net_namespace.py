@@ -2,11 +2,12 @@
 
 Sysctls sit in fields that keep Linux's name; net/core/sysctl tables map their /proc/sys path, range and errors to them."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.addrs import AddressView
 from twinsock.kernel.sched.task import UserNamespace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.dev import NetDevice
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 class PernetOperations:
     """`struct pernet_operations`: what a subsystem does when a namespace comes and goes."""
 
-    def init(self, net: "Net") -> None:
+    def init(self, net: Net) -> None:
         """Set the namespace up."""
 
-    def exit(self, net: "Net") -> None:
+    def exit(self, net: Net) -> None:
         """Take down what `init` made; runs in the reverse order of registration."""
 
 
@@ -106,7 +107,7 @@ class NetnsIpv6:
 class Net:
     """A network namespace."""
 
-    def __init__(self, kernel: "Kernel", user_ns: UserNamespace) -> None:
+    def __init__(self, kernel: Kernel, user_ns: UserNamespace) -> None:
         self.kernel = kernel
         self.user_ns = user_ns
         self.inum = kernel.new_ns_inode()
@@ -142,7 +143,7 @@ class Net:
         self.udplite6_statistics = [0] * 9
         kernel.nets.append(self)
 
-    def sock_prot_inuse_add(self, prot: "Proto", val: int) -> None:
+    def sock_prot_inuse_add(self, prot: Proto, val: int) -> None:
         """Count a socket entering (+1) or leaving (-1) the protocol's tables."""
         self.prot_inuse[prot.inuse_idx] += val
 
@@ -181,14 +182,14 @@ def cleanup_net(net: Net) -> None:
             break
 
 
-def copy_net_ns(task: "Task") -> Net:
+def copy_net_ns(task: Task) -> Net:
     """Make a namespace owned by the task's user namespace; the reference belongs to the caller."""
     net = Net(task.kernel, task.cred.user_ns)
     setup_net(net)
     return net
 
 
-def register_pernet_subsys(kernel: "Kernel", ops: PernetOperations) -> None:
+def register_pernet_subsys(kernel: Kernel, ops: PernetOperations) -> None:
     """Have `ops` set up every namespace, those that exist already first."""
     kernel.pernet_list.append(ops)
     for net in kernel.nets:

@@ -4,8 +4,9 @@ One chain of classes: SockCommon > Sock > InetSock > InetConnectionSock > TcpSoc
 InetTimewaitSock and RequestSock. IPv4 addresses are ints in host order (127.0.0.1 is 0x7F000001), IPv6 addresses are 16 bytes,
 ports are ints in host order."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.fs.file import POLL_IN
 from twinsock.kernel.net.core.net import SOCK_WAKE_IO, SOCK_WAKE_SPACE, SOCK_WAKE_WAITD, Socket, sock_wake_async
@@ -16,7 +17,10 @@ from twinsock.uapi.errno import EINVAL, ENOBUFS, EOPNOTSUPP
 from twinsock.uapi.socket import SOCK_TXREHASH_DEFAULT
 from twinsock.uapi.tcp import TCP_CLOSE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.dst import Dst
     from twinsock.kernel.net.core.filter import SkFilter
@@ -98,7 +102,7 @@ class HlistHead:
 class SockCommon:
     """`struct sock_common`: what the lookup tables need; shared by full, request and TIME_WAIT sockets."""
 
-    def __init__(self, net: "Net", family: int) -> None:
+    def __init__(self, net: Net, family: int) -> None:
         self.sk_net = net
         self.sk_family = family
         self.sk_state = TCP_CLOSE
@@ -195,81 +199,81 @@ class Proto:
         self.no_autobind = False
         self.memory_pressures_mib = -1  # LINUX_MIB_*MEMORYPRESSURES, -1: none
 
-    def close(self, task: "Task | None", sk: "Sock", timeout_ns: int) -> None:
+    def close(self, task: Task | None, sk: Sock, timeout_ns: int) -> None:
         """Close the socket, lingering up to `timeout_ns`."""
         raise NotImplementedError
 
-    def connect(self, task: "Task", sk: "Sock", addr: bytes) -> int:
+    def connect(self, task: Task, sk: Sock, addr: bytes) -> int:
         """Start a connection, or set the peer."""
         return -EOPNOTSUPP
 
-    def disconnect(self, sk: "Sock", flags: int) -> int:
+    def disconnect(self, sk: Sock, flags: int) -> int:
         """Undo connect(2)."""
         return -EOPNOTSUPP
 
-    def init_sock(self, sk: "Sock") -> int:
+    def init_sock(self, sk: Sock) -> int:
         """Initialise protocol fields of a new socket."""
         return 0
 
-    def destroy(self, sk: "Sock") -> None:
+    def destroy(self, sk: Sock) -> None:
         """Free protocol resources of a dying socket."""
 
-    def shutdown(self, sk: "Sock", how: int) -> None:
+    def shutdown(self, sk: Sock, how: int) -> None:
         """Shut a direction down (`how` in RCV_SHUTDOWN / SEND_SHUTDOWN bits)."""
 
-    def keepalive(self, sk: "Sock", on: bool) -> None:
+    def keepalive(self, sk: Sock, on: bool) -> None:
         """SO_KEEPALIVE was set."""
 
-    def setsockopt(self, task: "Task", sk: "Sock", level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """Set a protocol option."""
         return -EOPNOTSUPP
 
-    def getsockopt(self, task: "Task", sk: "Sock", level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """Read a protocol option."""
         return -EOPNOTSUPP, b""
 
-    def ioctl(self, sk: "Sock", cmd: int) -> tuple[int, int]:
+    def ioctl(self, sk: Sock, cmd: int) -> tuple[int, int]:
         """Answer SIOCINQ and the like: (0 or -errno, value)."""
         return -EINVAL, 0
 
-    def sendmsg(self, task: "Task", sk: "Sock", msg: "Msghdr") -> int:
+    def sendmsg(self, task: Task, sk: Sock, msg: Msghdr) -> int:
         """Send."""
         return -EOPNOTSUPP
 
-    def recvmsg(self, task: "Task", sk: "Sock", msg: "Msghdr", flags: int) -> int:
+    def recvmsg(self, task: Task, sk: Sock, msg: Msghdr, flags: int) -> int:
         """Receive."""
         return -EOPNOTSUPP
 
-    def bind(self, task: "Task", sk: "Sock", addr: bytes) -> int:
+    def bind(self, task: Task, sk: Sock, addr: bytes) -> int:
         """Protocols with their own bind (RAW) override this; `has_bind` says so."""
         return -EOPNOTSUPP
 
-    def backlog_rcv(self, sk: "Sock", skb: "SkBuff") -> int:
+    def backlog_rcv(self, sk: Sock, skb: SkBuff) -> int:
         """Process a packet that came while a task held the socket."""
         return 0
 
-    def release_cb(self, sk: "Sock") -> None:
+    def release_cb(self, sk: Sock) -> None:
         """Do what was deferred while a task held the socket."""
 
-    def hash(self, sk: "Sock") -> int:
+    def hash(self, sk: Sock) -> int:
         """Enter the lookup tables."""
         return 0
 
-    def unhash(self, sk: "Sock") -> None:
+    def unhash(self, sk: Sock) -> None:
         """Leave the lookup tables."""
 
-    def get_port(self, sk: "Sock", snum: int) -> int:
+    def get_port(self, sk: Sock, snum: int) -> int:
         """Own local port `snum` (0: choose one): 0, or -errno as EADDRINUSE."""
         return 0
 
-    def put_port(self, sk: "Sock") -> None:
+    def put_port(self, sk: Sock) -> None:
         """Give the local port back."""
 
-    def sysctl_wmem_min(self, net: "Net") -> int:
+    def sysctl_wmem_min(self, net: Net) -> int:
         """Return the send buffer below which memory is granted under pressure."""
         return SK_MEM_QUANTUM
 
-    def sysctl_rmem_min(self, net: "Net") -> int:
+    def sysctl_rmem_min(self, net: Net) -> int:
         """Return the receive buffer below which memory is granted under pressure."""
         return SK_MEM_QUANTUM
 
@@ -277,7 +281,7 @@ class Proto:
         """Memory is below its minimum again."""
         self.memory_pressure = 0
 
-    def enter_memory_pressure(self, sk: "Sock") -> None:
+    def enter_memory_pressure(self, sk: Sock) -> None:
         """Memory is above the pressure mark."""
         if not self.memory_pressure:
             if self.memory_pressures_mib >= 0:
@@ -288,7 +292,7 @@ class Proto:
 class Sock(SockCommon):
     """`struct sock`: a protocol socket."""
 
-    def __init__(self, net: "Net", family: int, prot: Proto, type_: int, protocol: int) -> None:
+    def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family)
         self.sk_prot = prot
         self.sk_prot_creator = prot
@@ -441,7 +445,7 @@ def sock_error(sk: Sock) -> int:
     return -err
 
 
-def proto_register(kernel: "Kernel", prot: Proto) -> None:
+def proto_register(kernel: Kernel, prot: Proto) -> None:
     """Enter a protocol into the kernel's list and give it a counter in every namespace."""
     prot.inuse_idx = len(kernel.protos)
     kernel.protos.append(prot)
@@ -564,7 +568,7 @@ def sock_owned_by_user(sk: Sock) -> bool:
     return sk.sk_owned_by_user
 
 
-def sk_add_backlog(sk: Sock, skb: "SkBuff", limit: int) -> int:
+def sk_add_backlog(sk: Sock, skb: SkBuff, limit: int) -> int:
     """Keep a packet until the task lets go: 0, or -ENOBUFS when backlog and receive queue exceed `limit` bytes."""
     if sk.sk_backlog_len + sk.sk_rmem_alloc > limit:
         return -ENOBUFS
@@ -575,7 +579,7 @@ def sk_add_backlog(sk: Sock, skb: "SkBuff", limit: int) -> int:
     return 0
 
 
-def sk_sleep_timeout(task: "Task", sk: Sock, timeout_ns: int) -> int:
+def sk_sleep_timeout(task: Task, sk: Sock, timeout_ns: int) -> int:
     """Sleep without the socket: release it, schedule, take it again; return what is left of the time."""
     release_sock(sk)
     left = task.schedule_timeout(timeout_ns)

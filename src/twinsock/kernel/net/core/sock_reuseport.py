@@ -3,13 +3,16 @@
 socks   [ a | b | c ]        num_socks = 3: they share the traffic
 closed  [ d ]                num_closed_socks = 1: was shut down, and may hand its connections to the others"""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.uapi.errno import EBUSY, EINVAL
 from twinsock.uapi.in_ import IPPROTO_TCP
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import Sock
 
@@ -19,7 +22,7 @@ _MASK32: Final = 0xFFFFFFFF
 class ReuseportProg:
     """A program attached with SO_ATTACH_REUSEPORT_CBPF; subclasses override `run`."""
 
-    def run(self, skb: "SkBuff", hdr_len: int) -> int:
+    def run(self, skb: SkBuff, hdr_len: int) -> int:
         """Return the slot of the member that gets the packet; beyond the last slot the hash decides."""
         raise NotImplementedError
 
@@ -36,7 +39,7 @@ class SockReuseport:
         self.incoming_cpu = 0  # members with SO_INCOMING_CPU
 
 
-def reuseport_alloc(sk: "Sock", bind_inany: bool) -> int:
+def reuseport_alloc(sk: Sock, bind_inany: bool) -> int:
     """Make `sk` a group of its own, or bring it back into the group it was shut down in."""
     group = sk.sk_reuseport_cb
     if group is None:
@@ -51,7 +54,7 @@ def reuseport_alloc(sk: "Sock", bind_inany: bool) -> int:
     return 0
 
 
-def reuseport_add_sock(sk: "Sock", mate: "Sock", bind_inany: bool) -> int:
+def reuseport_add_sock(sk: Sock, mate: Sock, bind_inany: bool) -> int:
     """Let `sk` join the group of `mate`, which is made if need be."""
     if mate.sk_reuseport_cb is None:
         err = reuseport_alloc(mate, bind_inany)
@@ -69,7 +72,7 @@ def reuseport_add_sock(sk: "Sock", mate: "Sock", bind_inany: bool) -> int:
     return 0
 
 
-def reuseport_detach_sock(sk: "Sock") -> None:
+def reuseport_detach_sock(sk: Sock) -> None:
     """Take `sk` out of its group; the last member moves into its slot."""
     group = sk.sk_reuseport_cb
     if group is None:
@@ -79,7 +82,7 @@ def reuseport_detach_sock(sk: "Sock") -> None:
         _remove(group, sk)
 
 
-def reuseport_stop_listen_sock(sk: "Sock") -> None:
+def reuseport_stop_listen_sock(sk: Sock) -> None:
     """A listener stops: with tcp_migrate_req it stays in the group as closed, so that others inherit its connections."""
     group = sk.sk_reuseport_cb
     if group is not None and sk.sk_protocol == IPPROTO_TCP and sk.sk_net.ipv4.sysctl_tcp_migrate_req:
@@ -90,7 +93,7 @@ def reuseport_stop_listen_sock(sk: "Sock") -> None:
     reuseport_detach_sock(sk)
 
 
-def reuseport_select_sock(sk: "Sock", hash_: int, skb: "SkBuff | None", hdr_len: int) -> "Sock | None":
+def reuseport_select_sock(sk: Sock, hash_: int, skb: SkBuff | None, hdr_len: int) -> Sock | None:
     """Choose the member of the group of `sk` that gets a packet: by program, else by processor, else by hash."""
     group = sk.sk_reuseport_cb
     if group is None or not group.socks:
@@ -102,7 +105,7 @@ def reuseport_select_sock(sk: "Sock", hash_: int, skb: "SkBuff | None", hdr_len:
     return _select_by_hash(group, hash_)
 
 
-def reuseport_migrate_sock(sk: "Sock", hash_: int) -> "Sock | None":
+def reuseport_migrate_sock(sk: Sock, hash_: int) -> Sock | None:
     """Choose the listener that takes a connection over from the closed listener `sk`, with tcp_migrate_req."""
     group = sk.sk_reuseport_cb
     if group is None or not group.socks or not sk.sk_net.ipv4.sysctl_tcp_migrate_req:
@@ -110,7 +113,7 @@ def reuseport_migrate_sock(sk: "Sock", hash_: int) -> "Sock | None":
     return _select_by_hash(group, hash_)
 
 
-def reuseport_update_incoming_cpu(sk: "Sock", val: int) -> None:
+def reuseport_update_incoming_cpu(sk: Sock, val: int) -> None:
     """SO_INCOMING_CPU changes to `val`."""
     group = sk.sk_reuseport_cb
     if group is not None and sk in group.socks:
@@ -118,7 +121,7 @@ def reuseport_update_incoming_cpu(sk: "Sock", val: int) -> None:
     sk.sk_incoming_cpu = val
 
 
-def reuseport_attach_prog(sk: "Sock", prog: ReuseportProg) -> int:
+def reuseport_attach_prog(sk: Sock, prog: ReuseportProg) -> int:
     """SO_ATTACH_REUSEPORT_CBPF: a socket that is not in a group becomes a group of one, if it has SO_REUSEPORT."""
     if sk.sk_reuseport_cb is None:
         if not sk.sk_reuseport:
@@ -132,7 +135,7 @@ def reuseport_attach_prog(sk: "Sock", prog: ReuseportProg) -> int:
     return 0
 
 
-def _select_by_hash(group: SockReuseport, hash_: int) -> "Sock | None":
+def _select_by_hash(group: SockReuseport, hash_: int) -> Sock | None:
     """Scale the hash to a slot; connected members are passed over, members on this processor preferred."""
     count = len(group.socks)
     start = ((hash_ & _MASK32) * count) >> 32
@@ -150,7 +153,7 @@ def _select_by_hash(group: SockReuseport, hash_: int) -> "Sock | None":
     return first
 
 
-def _resurrect(sk: "Sock", old: SockReuseport, group: "SockReuseport | None", bind_inany: bool) -> int:
+def _resurrect(sk: Sock, old: SockReuseport, group: SockReuseport | None, bind_inany: bool) -> int:
     """A socket that was shut down listens again: in its old group, or in that of its new address."""
     if old is group:
         _remove_closed(group, sk)
@@ -165,19 +168,19 @@ def _resurrect(sk: "Sock", old: SockReuseport, group: "SockReuseport | None", bi
     return 0
 
 
-def _add(group: SockReuseport, sk: "Sock") -> None:
+def _add(group: SockReuseport, sk: Sock) -> None:
     group.socks.append(sk)
     group.incoming_cpu += sk.sk_incoming_cpu >= 0
 
 
-def _remove(group: SockReuseport, sk: "Sock") -> None:
+def _remove(group: SockReuseport, sk: Sock) -> None:
     last = group.socks.pop()
     if last is not sk:
         group.socks[group.socks.index(sk)] = last
     group.incoming_cpu -= sk.sk_incoming_cpu >= 0
 
 
-def _remove_closed(group: SockReuseport, sk: "Sock") -> bool:
+def _remove_closed(group: SockReuseport, sk: Sock) -> bool:
     if sk not in group.closed:
         return False
     group.closed.remove(sk)

@@ -13,7 +13,7 @@ Asking is bind(2) itself, on a socket made the same way:
 What a port's bucket remembers of its owners is not visible from outside, so an adopted bucket remembers nothing and every
 owner is looked at. Linux has no such file: its sockets were made where they are."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.net import Socket
 from twinsock.kernel.net.core.sock import SockCommon
@@ -36,7 +36,10 @@ from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP
 from twinsock.uapi.socket import AF_INET6, SOCK_DGRAM, SOCK_STREAM
 from twinsock.uapi.tcp import TCP_CLOSE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
 
@@ -44,26 +47,26 @@ _TCP: Final = InetCskProto("TCP", 0)
 _UDP: Final = UdpPortProto("UDP", 0)
 
 
-def new_tcp_sock(net: "Net", family: int) -> InetConnectionSock:
+def new_tcp_sock(net: Net, family: int) -> InetConnectionSock:
     """Make an unbound TCP socket that can own ports and nothing else."""
     sk = InetConnectionSock(net, family, _TCP, SOCK_STREAM, IPPROTO_TCP)
     _init_family(sk)
     return sk
 
 
-def new_udp_sock(net: "Net", family: int) -> UdpPortSock:
+def new_udp_sock(net: Net, family: int) -> UdpPortSock:
     """Make an unbound UDP socket that can own ports and nothing else."""
     sk = UdpPortSock(net, family, _UDP, SOCK_DGRAM, IPPROTO_UDP)
     _init_family(sk)
     return sk
 
 
-def new_timewait_sock(net: "Net", family: int) -> InetTimewaitSock:
+def new_timewait_sock(net: Net, family: int) -> InetTimewaitSock:
     """Make a TIME_WAIT mini-socket without a timer."""
     return InetTimewaitSock(net, family)
 
 
-def new_socket(task: "Task", sk: InetSock) -> Socket:
+def new_socket(task: Task, sk: InetSock) -> Socket:
     """Give a protocol socket the socket that system calls take; the task's user owns it."""
     sock = Socket(sk.sk_type)
     sock.sk = sk

@@ -2,7 +2,7 @@
 
 Left out: cgroup BPF and security modules, which may refuse a bind before or after these checks."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.addrs import inet_addr_type
 from twinsock.kernel.net.core.sock import SOCK_BINDADDR_LOCK, SOCK_BINDPORT_LOCK, Sock
@@ -18,7 +18,10 @@ from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST
 from twinsock.uapi.socket import AF_INET, AF_UNSPEC
 from twinsock.uapi.tcp import TCP_CLOSE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net import Socket
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 _SOCKADDR_IN_LEN: Final = 16
 
 
-def inet_bind(task: "Task", sock: "Socket", addr: bytes) -> int:
+def inet_bind(task: Task, sock: Socket, addr: bytes) -> int:
     """Bind an AF_INET socket to a `struct sockaddr_in`, bind(2)."""
     sk = sock.sk
     assert isinstance(sk, InetSock)
@@ -36,7 +39,7 @@ def inet_bind(task: "Task", sock: "Socket", addr: bytes) -> int:
     return bind_refused(sk, "inet_bind", err) if err else 0
 
 
-def __inet_bind(task: "Task", sk: InetSock, addr: bytes) -> int:
+def __inet_bind(task: Task, sk: InetSock, addr: bytes) -> int:
     net = sk.sk_net
     family = addr[0] | addr[1] << 8
     snum = addr[2] << 8 | addr[3]
@@ -77,7 +80,7 @@ def bind_refused(sk: Sock, function: str, err: int) -> int:
     return err
 
 
-def inet_addr_valid_or_nonlocal(net: "Net", sk: InetSock, addr: int, type_: int) -> bool:
+def inet_addr_valid_or_nonlocal(net: Net, sk: InetSock, addr: int, type_: int) -> bool:
     """Tell whether an IPv4 address of type RTN_* may be bound."""
     if addr == 0 or type_ in (RTN_LOCAL, RTN_MULTICAST, RTN_BROADCAST):
         return True
@@ -86,7 +89,7 @@ def inet_addr_valid_or_nonlocal(net: "Net", sk: InetSock, addr: int, type_: int)
     return sk.inet_test_bit(INET_FLAGS_FREEBIND) or sk.inet_test_bit(INET_FLAGS_TRANSPARENT)
 
 
-def may_bind_port(task: "Task", net: "Net", port: int) -> bool:
+def may_bind_port(task: Task, net: Net, port: int) -> bool:
     """Tell whether the task may bind a port, which below ip_unprivileged_port_start takes CAP_NET_BIND_SERVICE."""
     if port == 0 or port >= net.ipv4.sysctl_ip_prot_sock:
         return True

@@ -3,9 +3,12 @@
 `Net.bind_observer` is None in normal runs. The rules themselves are in inet_connection_sock.py and udp_table.py; an observer
 only listens, so an explanation cannot differ from the decision."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.sock import Sock, SockCommon
 
 # Verdicts about one owner: above 0 it refuses N, below 0 it lets N pass.
@@ -43,17 +46,17 @@ SHORTCUT_GROUP_MATE: Final = 3  # UDP: the first overlapping owner is a SO_REUSE
 class BindObserver:
     """Listens to bind(2) and listen(2); subclasses keep what they need."""
 
-    def owner_seen(self, sk: "Sock", owner: "SockCommon", port: int, verdict: int) -> None:
+    def owner_seen(self, sk: Sock, owner: SockCommon, port: int, verdict: int) -> None:
         """An owner of `port` was compared with `sk`: a RULE_* that refuses, or a PASS_*."""
 
-    def shortcut(self, sk: "Sock", port: int, reason: int) -> None:
+    def shortcut(self, sk: Sock, port: int, reason: int) -> None:
         """The owners of `port` were not, or not all, looked at: a SHORTCUT_*."""
 
-    def port_skipped(self, sk: "Sock", port: int) -> None:
+    def port_skipped(self, sk: Sock, port: int) -> None:
         """The search for an automatic port passed a reserved port."""
 
-    def range_exhausted(self, sk: "Sock", low: int, high: int) -> None:
+    def range_exhausted(self, sk: Sock, low: int, high: int) -> None:
         """The search for an automatic port from `low` to `high` (both included) found none."""
 
-    def refused(self, sk: "Sock", function: str, err: int) -> None:
+    def refused(self, sk: Sock, function: str, err: int) -> None:
         """A kernel function returns -errno; told from the innermost one outwards, so the last one told is the system call's own."""

@@ -4,7 +4,7 @@ Sections: the classes; listeners; port ownership (bind(2) and the check that lis
 N is the socket being bound; `inet_bind_conflict` judges one owner against it, `inet_csk_get_port` decides. `relax`: flags of the
 owner count at all; `share`: SO_REUSEPORT counts."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import (
     IN6ADDR_ANY,
@@ -55,7 +55,10 @@ from twinsock.uapi.errno import EADDRINUSE
 from twinsock.uapi.socket import AF_INET6
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN, TCP_TIME_WAIT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 FASTREUSEPORT_STRICT: Final = 2
@@ -64,7 +67,7 @@ FASTREUSEPORT_STRICT: Final = 2
 class InetConnectionSock(InetSock):
     """`struct inet_connection_sock`: a socket of a protocol with listeners and connections."""
 
-    def __init__(self, net: "Net", family: int, prot: Proto, type_: int, protocol: int) -> None:
+    def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
 
 
@@ -361,7 +364,7 @@ def inet_sk_get_local_port_range(sk: InetSock) -> tuple[int, int, bool]:
     return new_low, new_high, True
 
 
-def inet_is_local_reserved_port(net: "Net", port: int) -> bool:
+def inet_is_local_reserved_port(net: Net, port: int) -> bool:
     """Tell whether ip_local_reserved_ports keeps a port from automatic choice."""
     for low, high in net.ipv4.sysctl_local_reserved_ports:
         if port < low:

@@ -3,7 +3,7 @@
 The socket's addresses and remote port are set before. A port is taken when nobody owns it, or when connect(2) made all of its
 owners and none has the same 4-tuple; a TIME_WAIT may give its place."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SOCK_CONNECT_BIND
 from twinsock.kernel.net.ipv4.inet_connection_sock import (
@@ -29,6 +29,10 @@ from twinsock.kernel.net.ipv4.inet_hashtables import (
 from twinsock.kernel.net.ipv4.inet_timewait_sock import InetTimewaitSock
 from twinsock.uapi.errno import EADDRNOTAVAIL
 from twinsock.uapi.snmp import LINUX_MIB_TIMEWAITRECYCLED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _PERTURB_SIZE: Final = 256
 

@@ -8,7 +8,7 @@
 IPv4, and IPv4 mapped into IPv6, are one address space in bhash2 and lhash2; both wildcards share a chain. The tables start
 small and double as they fill, so that a namespace with three sockets costs little and one with 100,000 stays fast."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import (
     IN6ADDR_ANY,
@@ -23,7 +23,10 @@ from twinsock.kernel.net.core.sock import (
 from twinsock.kernel.net.ipv4.inet_timewait_sock import InetTimewaitSock
 from twinsock.uapi.socket import AF_INET6
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.ipv4.inet_sock import InetSock
 
@@ -65,7 +68,7 @@ class Inet2BindBucket:
 class InetHashinfo:
     """`struct inet_hashinfo`: the tables of one namespace."""
 
-    def __init__(self, net: "Net") -> None:
+    def __init__(self, net: Net) -> None:
         self.net = net
         self.secret = net.kernel.prng.u32()
         self.bhash: list[list[InetBindBucket]] = [[] for _ in range(_MIN_SIZE)]
@@ -79,7 +82,7 @@ class InetHashinfo:
         self.table_perturb: list[int] = []  # how far connect(2) has walked, by destination; allocated on first use
 
 
-def tcp_hashinfo(net: "Net") -> InetHashinfo:
+def tcp_hashinfo(net: Net) -> InetHashinfo:
     """Return the namespace's TCP tables, making them on first use."""
     hinfo = net.tcp_hashinfo
     if hinfo is None:
@@ -191,11 +194,11 @@ def inet_bind_bucket_create(hinfo: InetHashinfo, port: int, l3mdev: int) -> Inet
     return tb
 
 
-def _bhash2_chain(hinfo: InetHashinfo, is_v4: bool, saddr: int, v6_saddr: bytes, port: int) -> "list[Inet2BindBucket]":
+def _bhash2_chain(hinfo: InetHashinfo, is_v4: bool, saddr: int, v6_saddr: bytes, port: int) -> list[Inet2BindBucket]:
     return hinfo.bhash2[portaddr_hash(hinfo.secret, is_v4, saddr, v6_saddr, port) & (len(hinfo.bhash2) - 1)]
 
 
-def inet_bind2_bucket_find(hinfo: InetHashinfo, tb: InetBindBucket, is_v4: bool, saddr: int, v6_saddr: bytes) -> "Inet2BindBucket | None":
+def inet_bind2_bucket_find(hinfo: InetHashinfo, tb: InetBindBucket, is_v4: bool, saddr: int, v6_saddr: bytes) -> Inet2BindBucket | None:
     """Return the bucket of an address within a port's bucket."""
     for tb2 in _bhash2_chain(hinfo, is_v4, saddr, v6_saddr, tb.port):
         if tb2.tb is tb and tb2.is_v4 == is_v4 and tb2.rcv_saddr == saddr and tb2.v6_rcv_saddr == v6_saddr:
@@ -286,7 +289,7 @@ def inet_bind_unhash(hinfo: InetHashinfo, sk: SockCommon) -> None:
         tb.fastreuseport = -1
 
 
-def inet_put_port(sk: "InetSock") -> None:
+def inet_put_port(sk: InetSock) -> None:
     """Give the port back."""
     inet_bind_unhash(tcp_hashinfo(sk.sk_net), sk)
     sk.sk_userlocks &= ~SOCK_CONNECT_BIND
@@ -315,7 +318,7 @@ def inet_twsk_inherit_port(sk: SockCommon, tw: InetTimewaitSock) -> None:
         inet_bind_hash(tcp_hashinfo(sk.sk_net), tw, sk.icsk_bind_hash)
 
 
-def inet_bhash2_update_saddr(sk: "InetSock", saddr: int, v6_saddr: bytes) -> None:
+def inet_bhash2_update_saddr(sk: InetSock, saddr: int, v6_saddr: bytes) -> None:
     """Set the local address (`v6_saddr` counts for AF_INET6), moving an owner to the bucket of the new one.
 
     An IPv6 address that is mapped or a wildcard stands in both fields; any other has LOOPBACK4_IPV6 in `saddr`."""
@@ -330,7 +333,7 @@ def inet_bhash2_update_saddr(sk: "InetSock", saddr: int, v6_saddr: bytes) -> Non
         _bind2_bucket_enter(sk, _bind2_bucket_get(hinfo, tb, sk))
 
 
-def inet_bhash2_reset_saddr(sk: "InetSock") -> None:
+def inet_bhash2_reset_saddr(sk: InetSock) -> None:
     """Return the local address to the wildcard."""
     inet_bhash2_update_saddr(sk, 0, IN6ADDR_ANY)
     sk.inet_saddr = 0
@@ -341,7 +344,7 @@ def inet_bhash2_reset_saddr(sk: "InetSock") -> None:
 # ---------------------------------------------------------------- chains of listeners and connections
 
 
-def _rehash(old: list[HlistHead], hash_of: "_HashOf") -> list[HlistHead]:
+def _rehash(old: list[HlistHead], hash_of: _HashOf) -> list[HlistHead]:
     """Return a table of twice the size; chains keep their order."""
     new = [HlistHead() for _ in range(len(old) * 2)]
     for head in old:
@@ -372,7 +375,7 @@ class _ListenHashOf(_HashOf):
         return portaddr_hash(self.secret, is_v4, saddr, v6_saddr, sk.sk_num)
 
 
-def inet_lhash2_add(hinfo: InetHashinfo, sk: "InetSock") -> None:
+def inet_lhash2_add(hinfo: InetHashinfo, sk: InetSock) -> None:
     """Put a listener into its chain; IPv6 members of groups go to the end, so that IPv4 comes first."""
     if hinfo.nr_listeners >= len(hinfo.lhash2):
         hinfo.lhash2 = _rehash(hinfo.lhash2, _ListenHashOf(hinfo.secret))
@@ -422,13 +425,13 @@ def inet_bound_dev_eq(l3mdev_accept: int, bound_dev_if: int, dif: int, sdif: int
     return bound_dev_if in (dif, sdif)
 
 
-def inet_lookup_established(net: "Net", saddr: int, sport: int, daddr: int, hnum: int, dif: int, sdif: int) -> SockCommon | None:
+def inet_lookup_established(net: Net, saddr: int, sport: int, daddr: int, hnum: int, dif: int, sdif: int) -> SockCommon | None:
     """Find the connection that an IPv4 packet from saddr:sport to daddr:hnum belongs to."""
     hinfo = tcp_hashinfo(net)
     return _ehash_find4(hinfo, inet_ehashfn(hinfo, daddr, hnum, saddr, sport), daddr, hnum, saddr, sport, dif, sdif)
 
 
-def inet6_lookup_established(net: "Net", saddr: bytes, sport: int, daddr: bytes, hnum: int, dif: int, sdif: int) -> SockCommon | None:
+def inet6_lookup_established(net: Net, saddr: bytes, sport: int, daddr: bytes, hnum: int, dif: int, sdif: int) -> SockCommon | None:
     """Find the connection that an IPv6 packet belongs to."""
     hinfo = tcp_hashinfo(net)
     return _ehash_find6(hinfo, inet6_ehashfn(hinfo, daddr, hnum, saddr, sport), daddr, hnum, saddr, sport, dif, sdif)

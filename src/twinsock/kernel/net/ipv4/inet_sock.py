@@ -1,10 +1,13 @@
 """`struct inet_sock`, `struct ipv6_pinfo`, `struct inet_connection_sock` (Linux: include/net/inet_sock.h, inet_connection_sock.h)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY, Proto, Sock
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 # inet_flags bits
@@ -58,7 +61,7 @@ class Ipv6Pinfo:
 class InetSock(Sock):
     """`struct inet_sock`: an AF_INET or AF_INET6 socket (`pinet6` is None for AF_INET)."""
 
-    def __init__(self, net: "Net", family: int, prot: Proto, type_: int, protocol: int) -> None:
+    def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
         self.pinet6: Ipv6Pinfo | None = None
         self.inet_flags = 0

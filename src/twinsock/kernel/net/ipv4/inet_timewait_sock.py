@@ -2,14 +2,17 @@
 
 Here are the fields that owners of ports are asked for, and the question whether a new connection may take the place."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SockCommon
 from twinsock.kernel.time.timer import NSEC_PER_MSEC
 from twinsock.uapi.socket import AF_INET6
 from twinsock.uapi.tcp import TCP_TIME_WAIT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 LOOPBACK_IFINDEX: Final = 1
@@ -20,7 +23,7 @@ _LOOPBACK6: Final = bytes(15) + b"\x01"
 class InetTimewaitSock(SockCommon):
     """A mini-socket: the addresses, flags and port of the connection it stands for."""
 
-    def __init__(self, net: "Net", family: int) -> None:
+    def __init__(self, net: Net, family: int) -> None:
         super().__init__(net, family)
         self.sk_state = TCP_TIME_WAIT
         self.tw_substate = TCP_TIME_WAIT  # or TCP_FIN_WAIT2

@@ -5,7 +5,7 @@
 
 Sending and receiving are in udp.py, which a question about bind(2) does not load."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY, HlistHead, Proto, Sock, SockCommon, sk_add_node, sk_add_node_tail, sk_del_node_init
 from twinsock.kernel.net.core.sock_reuseport import reuseport_add_sock, reuseport_alloc, reuseport_detach_sock
@@ -30,7 +30,10 @@ from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.uapi.errno import EADDRINUSE, EAGAIN
 from twinsock.uapi.socket import AF_INET6
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 _MIN_SIZE: Final = 16
@@ -47,7 +50,7 @@ class UdpHslot2:
 class UdpPortSock(InetSock):
     """The part of `struct udp_sock` that the tables use."""
 
-    def __init__(self, net: "Net", family: int, prot: Proto, type_: int, protocol: int) -> None:
+    def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
         self.udp_portaddr_hash = 0
         self.udp_slot2: UdpHslot2 | None = None
@@ -58,7 +61,7 @@ class UdpPortSock(InetSock):
 class UdpTable:
     """`struct udp_table`: the UDP sockets of one namespace that own a port."""
 
-    def __init__(self, net: "Net") -> None:
+    def __init__(self, net: Net) -> None:
         self.secret = net.kernel.prng.u32()
         self.hash: list[HlistHead] = [HlistHead() for _ in range(_MIN_SIZE)]
         self.hash2: list[UdpHslot2] = [UdpHslot2() for _ in range(_MIN_SIZE)]
@@ -83,7 +86,7 @@ class UdpTable:
         return portaddr_hash(self.secret, True, 0, IN6ADDR_ANY, port)
 
 
-def udp_table(net: "Net") -> UdpTable:
+def udp_table(net: Net) -> UdpTable:
     """Return the namespace's table, making it on first use."""
     table = net.udp_table
     if table is None:

@@ -2,7 +2,7 @@
 
 Left out: cgroup BPF and security modules, which may refuse a bind before or after these checks."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.addrs import inet_addr_type
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY, SOCK_BINDADDR_LOCK, SOCK_BINDPORT_LOCK
@@ -13,7 +13,10 @@ from twinsock.uapi.errno import EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENO
 from twinsock.uapi.socket import AF_INET6, SOCK_STREAM
 from twinsock.uapi.tcp import TCP_CLOSE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net import Socket
     from twinsock.kernel.sched.task import Task
 
@@ -23,7 +26,7 @@ _SCOPE_INTERFACE: Final = 1
 _SCOPE_LINK: Final = 2
 
 
-def inet6_bind(task: "Task", sock: "Socket", addr: bytes) -> int:
+def inet6_bind(task: Task, sock: Socket, addr: bytes) -> int:
     """Bind an AF_INET6 socket to a `struct sockaddr_in6`, bind(2)."""
     sk = sock.sk
     assert isinstance(sk, InetSock)
@@ -33,7 +36,7 @@ def inet6_bind(task: "Task", sock: "Socket", addr: bytes) -> int:
     return bind_refused(sk, "inet6_bind", err) if err else 0
 
 
-def __inet6_bind(task: "Task", sk: InetSock, addr: bytes) -> int:
+def __inet6_bind(task: Task, sk: InetSock, addr: bytes) -> int:
     family = addr[0] | addr[1] << 8
     snum = addr[2] << 8 | addr[3]
     saddr = addr[8:24]
