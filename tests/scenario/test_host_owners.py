@@ -14,7 +14,7 @@ import pytest
 from tests.netns import fresh_netns, run_in_netns
 from twinsock.host.bpf import permitted
 from twinsock.host.ghosts import find_ghosts
-from twinsock.host.owners import find_owners, likely_first, open_fd_counts
+from twinsock.host.owners import cgroup_folders, find_owners, likely_first, open_fd_counts
 from twinsock.host.reuse import reuse_flags
 from twinsock.inspect import owners
 
@@ -22,7 +22,8 @@ pytestmark = pytest.mark.root
 
 METHODS = ["proc", "bpf"]
 NOBODY = 65534
-SYS_UNSHARE_FILES = 0x400
+CLONE_FILES = 0x400
+CGROUP2_MOUNTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 TIME_WAIT = 6
 IO_URING_SETUP = 425
 IO_URING_REGISTER = 427
@@ -152,7 +153,7 @@ def test_a_thread_with_its_own_descriptors_is_found(method: str) -> None:
     go, found, inodes = threading.Event(), threading.Event(), list[int]()
 
     def thread() -> None:
-        assert _libc.unshare(SYS_UNSHARE_FILES) == 0
+        assert _libc.unshare(CLONE_FILES) == 0
         sock = listener()
         inodes.extend((inode_of(sock), threading.get_native_id(), sock.fileno()))
         found.set()
@@ -449,3 +450,25 @@ def test_nothing_is_left_open_by_a_search() -> None:
             return len(os.listdir("/proc/self/fd")) - before
 
     assert run_in_netns(count) == 0
+
+
+def test_the_processes_of_a_cgroup_are_looked_at_first(children: list[Child]) -> None:
+    mount = next((path for path in CGROUP2_MOUNTS if os.path.exists(path + "/cgroup.controllers")), "")
+    if not mount:
+        pytest.skip("no cgroup v2 here")
+    folder = f"{mount}/twinsock-owners-{os.getpid()}"
+
+    def join() -> None:
+        with open(folder + "/cgroup.procs", "w") as file:
+            file.write("0")
+
+    os.mkdir(folder)
+    try:
+        children.append(Child(join))
+        inode = os.stat(folder).st_ino
+        assert cgroup_folders([inode]) == [folder]
+        everyone = [str(os.getppid()), str(os.getpid()), str(children[0].pid)]
+        assert likely_first(everyone, [], [inode])[0] == str(children[0].pid)
+        children.pop().end()
+    finally:
+        os.rmdir(folder)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.arch.test_startup import heavy_imports
 from twinsock.host.bpf import permitted
-from twinsock.host.ghosts import fixed_sockets_of, hides_processes, scm_fds_of
+from twinsock.host.ghosts import fixed_sockets_of, has_word, hides_processes, scm_fds_of
 from twinsock.host.processes import close_on_exec_of, parse_cmdline, parse_stat, status_field
 from twinsock.host.units import name_of_cgroup, name_of_process
 from twinsock.inspect.owners import HIDDEN, IO_URING, ORPHAN, THREAD_BIT, Ghost, OwnerTable, Process
@@ -194,3 +194,14 @@ def test_asking_for_owners_loads_no_heavy_module() -> None:
 def test_asking_bpf_for_owners_and_flags_loads_no_heavy_module() -> None:
     code = "from twinsock.host.owners import find_owners\nfind_owners([1], method='bpf')\n"
     assert heavy_imports(code + "from twinsock.host.reuse import reuse_flags\nreuse_flags(0, [])") == set()
+
+
+def test_an_inode_is_found_only_as_a_whole_word() -> None:
+    text = "123 4567 89\n12 3\n"
+    assert [word for word in ("123", "4567", "89", "12", "3", "1", "456", "567") if has_word(text, word)] == [
+        "123",
+        "4567",
+        "89",
+        "12",
+        "3",
+    ]

@@ -5,7 +5,8 @@ Three places can hold a socket besides a descriptor: a UNIX socket's receive que
 `socket:[inode]`), and the kernel itself (a struct socket without a file, which the tcp and udp iterators show). Which
 socket is inside an undelivered message is shown by peeking at it through a copy of the receiver (pidfd.py), where that
 is permitted. What remains is named by exclusion, with `proven` false.
-Left out: BPF maps (sockmap) that pin a socket; without BPF, receivers in namespaces that have no process.
+Left out: BPF maps (sockmap) that pin a socket; kernel sockets in namespaces without process and name; without BPF,
+receivers in namespaces that have no process.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ def _find_kernels_own(inodes: list[int], found: dict[int, Ghost]) -> None:
 
     wanted = set(inodes)
     text = "owned by the kernel: no file is attached to it"
-    for namespace in find_namespaces(True):
+    for namespace in find_namespaces():
         try:
             fd = namespace.open()
         except OSError:
@@ -253,7 +254,16 @@ def _is_listed(inode: int, namespaces: dict[int, str]) -> bool:
     token = str(inode)
     for number in namespaces.values():
         for name in _NET_FILES:
-            text = read_text("/proc/" + number + "/net/" + name)
-            if token in text and token in text.split():
+            if has_word(read_text("/proc/" + number + "/net/" + name), token):
                 return True
+    return False
+
+
+def has_word(text: str, word: str) -> bool:
+    """Tell whether a word stands in the text between blanks."""
+    at = text.find(word)
+    while at >= 0:
+        if not text[at - 1 : at].strip() and not text[at + len(word) : at + len(word) + 1].strip():
+            return True
+        at = text.find(word, at + 1)
     return False
