@@ -6,6 +6,7 @@ from twinsock.kernel.net.core.dev import dev_open
 from twinsock.kernel.net.core.protocol import NetProtocol
 from twinsock.kernel.net.core.skbuff import SkBuff
 from twinsock.kernel.net.ipv4.ip_init import ip_init
+from twinsock.kernel.net.ipv6.ip6_init import ip6_init
 from twinsock.kernel.time.timer import Clock
 
 
@@ -29,6 +30,7 @@ def host(clock: Clock | None = None, seed: int = 1) -> Kernel:
     """Make a kernel with `lo` up."""
     kernel = Kernel(seed, clock)
     ip_init(kernel)
+    ip6_init(kernel)
     loopback_init(kernel)
     lo = kernel.init_net.loopback_dev
     assert lo is not None

@@ -5,6 +5,7 @@ Each family has one function that registers it. They run in Linux's order, which
 from twinsock.kernel.drivers.loopback import loopback_init
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.ipv4.ip_init import ip_init
+from twinsock.kernel.net.ipv6.ip6_init import ip6_init
 from twinsock.kernel.sched.task import Task
 from twinsock.kernel.time.timer import Clock
 
@@ -20,6 +21,7 @@ def start_kernel(seed: int = 0, clock: Clock | None = None) -> Kernel:
 def do_initcalls(kernel: Kernel) -> None:
     """Register subsystems and families, each before those that need it."""
     ip_init(kernel)
+    ip6_init(kernel)
     loopback_init(kernel)
 
 

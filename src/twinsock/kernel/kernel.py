@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import Proto
     from twinsock.kernel.net.ipv4.route import RtHandlers
+    from twinsock.kernel.net.ipv6.icmp import Icmp6Peer
+    from twinsock.kernel.net.ipv6.route import Ip6Handlers
     from twinsock.kernel.security import SecurityOps
     from twinsock.kernel.trace import Trace
 
@@ -86,6 +88,8 @@ class Kernel(SoftirqRunner):
         self.ping_hook4: NetProtocol | None = None  # ICMP sockets: echo replies, errors for echo requests
         self.ping_hook6: NetProtocol | None = None
         self.rt_handlers: RtHandlers | None = None  # what IPv4 routes do with packets; set by ip_init
+        self.ip6_handlers: Ip6Handlers | None = None
+        self.icmp6_peers: dict[bytes, Icmp6Peer] = {}  # rate limits of ICMPv6, by namespace and destination
         self.ip_idents: list[int] = []  # counters for IPv4 identifications, filled at the first use
         self.netdev_max_backlog = 1000  # packets in input_pkt_queue
         self.next_mac = 0  # last link address given to a device, within this host

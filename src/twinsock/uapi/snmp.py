@@ -478,3 +478,65 @@ IPEXT_NAMES: Final[tuple[str, ...]] = (
     "InCEPkts",
     "ReasmOverlaps",
 )
+
+# /proc/net/snmp6. `Ip6` counts in an array with the IPSTATS_MIB_* indices above, plus one of its own.
+IP6STATS_MIB_INTOOBIGERRORS: Final = 38
+IP6_SLOTS: Final[tuple[tuple[str, int], ...]] = (
+    ("InReceives", IPSTATS_MIB_INRECEIVES),
+    ("InHdrErrors", IPSTATS_MIB_INHDRERRORS),
+    ("InTooBigErrors", IP6STATS_MIB_INTOOBIGERRORS),
+    ("InNoRoutes", IPSTATS_MIB_INNOROUTES),
+    ("InAddrErrors", IPSTATS_MIB_INADDRERRORS),
+    ("InUnknownProtos", IPSTATS_MIB_INUNKNOWNPROTOS),
+    ("InTruncatedPkts", IPSTATS_MIB_INTRUNCATEDPKTS),
+    ("InDiscards", IPSTATS_MIB_INDISCARDS),
+    ("InDelivers", IPSTATS_MIB_INDELIVERS),
+    ("OutForwDatagrams", IPSTATS_MIB_FORWDATAGRAMS),
+    ("OutRequests", IPSTATS_MIB_OUTREQUESTS),
+    ("OutDiscards", IPSTATS_MIB_OUTDISCARDS),
+    ("OutNoRoutes", IPSTATS_MIB_OUTNOROUTES),
+    ("ReasmTimeout", IPSTATS_MIB_REASMTIMEOUT),
+    ("ReasmReqds", IPSTATS_MIB_REASMREQDS),
+    ("ReasmOKs", IPSTATS_MIB_REASMOKS),
+    ("ReasmFails", IPSTATS_MIB_REASMFAILS),
+    ("FragOKs", IPSTATS_MIB_FRAGOKS),
+    ("FragFails", IPSTATS_MIB_FRAGFAILS),
+    ("FragCreates", IPSTATS_MIB_FRAGCREATES),
+    ("InMcastPkts", IPSTATS_MIB_INMCASTPKTS),
+    ("OutMcastPkts", IPSTATS_MIB_OUTMCASTPKTS),
+    ("InOctets", IPSTATS_MIB_INOCTETS),
+    ("OutOctets", IPSTATS_MIB_OUTOCTETS),
+    ("InMcastOctets", IPSTATS_MIB_INMCASTOCTETS),
+    ("OutMcastOctets", IPSTATS_MIB_OUTMCASTOCTETS),
+    ("InBcastOctets", IPSTATS_MIB_INBCASTOCTETS),
+    ("OutBcastOctets", IPSTATS_MIB_OUTBCASTOCTETS),
+    ("InNoECTPkts", IPSTATS_MIB_INNOECTPKTS),
+    ("InECT1Pkts", IPSTATS_MIB_INECT1PKTS),
+    ("InECT0Pkts", IPSTATS_MIB_INECT0PKTS),
+    ("InCEPkts", IPSTATS_MIB_INCEPKTS),
+    ("OutTransmits", IPSTATS_MIB_OUTTRANSMITS),
+)
+ICMP6_MIB_INMSGS: Final = 0
+ICMP6_MIB_INERRORS: Final = 1
+ICMP6_MIB_OUTMSGS: Final = 2
+ICMP6_MIB_OUTERRORS: Final = 3
+ICMP6_MIB_CSUMERRORS: Final = 4
+ICMP6_MIB_RATELIMITHOST: Final = 5
+ICMP6_NAMES: Final[tuple[str, ...]] = ("InMsgs", "InErrors", "OutMsgs", "OutErrors", "InCsumErrors", "OutRateLimitHost")
+ICMP6MSG_NAMES: Final[tuple[tuple[int, str], ...]] = (
+    (1, "DestUnreachs"),
+    (2, "PktTooBigs"),
+    (3, "TimeExcds"),
+    (4, "ParmProblems"),
+    (128, "Echos"),
+    (129, "EchoReplies"),
+    (130, "GroupMembQueries"),
+    (131, "GroupMembResponses"),
+    (132, "GroupMembReductions"),
+    (133, "RouterSolicits"),
+    (134, "RouterAdvertisements"),
+    (135, "NeighborSolicits"),
+    (136, "NeighborAdvertisements"),
+    (137, "Redirects"),
+    (143, "MLDv2Reports"),
+)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.protocol import PacketTap
     from twinsock.kernel.net.ipv4.devinet import InDevice
+    from twinsock.kernel.net.ipv6.addrconf import Inet6Dev
 
 NETDEV_UP: Final = 1
 NETDEV_DOWN: Final = 2
@@ -152,6 +153,7 @@ class NetDevice:
         self.qdisc: Qdisc | None = None  # None: noqueue
         self.stats = DevStats()
         self.ip_ptr: InDevice | None = None
+        self.ip6_ptr: Inet6Dev | None = None
         self.ptype_all: list[PacketTap] | None = None  # captures and packet sockets on this device
 
     def xmit(self, skb: SkBuff) -> int:
@@ -306,7 +308,9 @@ def unregister_netdevice(dev: NetDevice) -> None:
 
 def dev_valid_name(name: str) -> bool:
     """Tell whether a name may be an interface's."""
-    return 0 < len(name) < 16 and name not in (".", "..") and not any(c in "/:" or c.isspace() for c in name)
+    if not 0 < len(name) < 16 or name in (".", ".."):
+        return False
+    return all(not (c in "/:" or c.isspace()) for c in name)
 
 
 def dev_get_by_index(net: "Net", ifindex: int) -> NetDevice | None:

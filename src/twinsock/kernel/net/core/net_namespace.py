@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.ipv4.inet_fragment import FqdirBase
     from twinsock.kernel.net.ipv4.inet_hashtables import InetHashinfo
     from twinsock.kernel.net.ipv4.udp_table import UdpTable
+    from twinsock.kernel.net.ipv6.addrconf import Ipv6Devconf
+    from twinsock.kernel.net.ipv6.route import Fib6Tables
     from twinsock.kernel.sched.task import Task
 
 
@@ -100,6 +102,9 @@ class NetnsIpv6:
         self.ip6_rt_mtu_expires_ns = 600_000_000_000
         self.ip6_rt_min_advmss = 1220
         self.rt_genid = 1
+        self.devconf_all: Ipv6Devconf | None = None
+        self.devconf_dflt: Ipv6Devconf | None = None
+        self.fib: Fib6Tables | None = None
         self.nd_tbl: NeighTable | None = None
         self.fqdir: FqdirBase | None = None
 

@@ -335,8 +335,9 @@ class FibTables:
         if same:
             if cfg.nlflags & NLM_F_EXCL:
                 return -EEXIST
-            if any(_same_route(routes[i], fi) for i in same):
-                return 0 if cfg.nlflags & NLM_F_REPLACE and _same_route(routes[same[0]], fi) else -EEXIST
+            for i in same:
+                if _same_route(routes[i], fi):
+                    return 0 if cfg.nlflags & NLM_F_REPLACE and i == same[0] else -EEXIST
             if cfg.nlflags & NLM_F_REPLACE:
                 routes[same[0]] = fi
                 self.flush_cache()
