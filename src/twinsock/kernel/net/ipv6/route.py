@@ -1,7 +1,7 @@
 """IPv6 routing (Linux: net/ipv6/route.c, ip6_fib.c, fib6_rules.c).
 
-Tables local and main, longest prefix, then metric; source address selection is addrconf's. Left out: router preferences, multipath, redirects,
-subtrees by source."""
+Tables local and main, longest prefix, then metric; source address selection is addrconf's.
+Left out: router preferences, multipath, redirects, subtrees by source."""
 
 from typing import TYPE_CHECKING, Final
 
