@@ -78,6 +78,10 @@ class EventFdFile(File):
             mask |= 0x4
         return mask
 
+    def llseek(self, task: "Task", offset: int, whence: int) -> int:
+        """Seeking does nothing (noop_llseek)."""
+        return 0
+
     def getattr(self) -> Kstat:
         """Return the shared anonymous inode."""
         stat = Kstat(self.kernel.anon_inode_ino, 0o600, 0, 0)

@@ -165,6 +165,10 @@ class EventPollFile(File):
         self.ep.file = None
         return 0
 
+    def llseek(self, task: "Task", offset: int, whence: int) -> int:
+        """Seeking does nothing (noop_llseek)."""
+        return 0
+
     def getattr(self) -> Kstat:
         """Return the shared anonymous inode."""
         stat = Kstat(self.i_ino, 0o600, 0, 0)

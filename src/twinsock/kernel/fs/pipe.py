@@ -70,6 +70,7 @@ class PipeFile(File):
             return 0, b""
         pipe = self.pipe
         wait = TaskWait(task, exclusive=True)
+        waited = False
         while not pipe.bufs:
             if not pipe.writers:
                 return 0, b""
@@ -80,12 +81,13 @@ class PipeFile(File):
             pipe.rd_wait.prepare_to_wait(wait)
             task.schedule_timeout(-1)
             pipe.rd_wait.finish_wait(wait)
+            waited = True
         was_full = pipe.full()
         data = self._take(count)
         if was_full:
             pipe.wr_wait.wake_up(0x4 | 0x100)
-        if pipe.bufs:
-            pipe.rd_wait.wake_up(0x1 | 0x40)
+        if pipe.bufs and waited:
+            pipe.rd_wait.wake_up(0x1 | 0x40)  # exclusive readers pass the rest on
         pipe.fasync_writers.kill_fasync(SIGIO, _POLL_OUT)
         return len(data), data
 
@@ -118,6 +120,7 @@ class PipeFile(File):
         was_empty = not pipe.bufs
         pos = self._merge(data) if not was_empty else 0
         wait = TaskWait(task, exclusive=True)
+        waited = False
         while pos < len(data):
             if not pipe.readers:
                 task.send_signal(SIGPIPE)
@@ -135,10 +138,11 @@ class PipeFile(File):
             pipe.wr_wait.prepare_to_wait(wait)
             task.schedule_timeout(-1)
             pipe.wr_wait.finish_wait(wait)
+            waited = True
             was_empty = not pipe.bufs
         pipe.rd_wait.wake_up(0x1 | 0x40)
         pipe.fasync_readers.kill_fasync(SIGIO, _POLL_IN)
-        if not pipe.full():
+        if waited and not pipe.full():
             pipe.wr_wait.wake_up(0x4 | 0x100)
         return pos
 

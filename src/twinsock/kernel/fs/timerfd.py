@@ -93,6 +93,10 @@ class TimerFdFile(File):
         self.kernel.clock.del_timer(self.timer)
         return 0
 
+    def llseek(self, task: "Task", offset: int, whence: int) -> int:
+        """Seeking does nothing (noop_llseek)."""
+        return 0
+
     def getattr(self) -> Kstat:
         """Return the shared anonymous inode."""
         stat = Kstat(self.kernel.anon_inode_ino, 0o600, 0, 0)
