@@ -22,7 +22,7 @@ from twinsock.kernel.net.ipv4.bind_observer import (
 )
 from twinsock.uapi.in_ import IPPROTO_UDP
 from twinsock.uapi.socket import AF_INET6
-from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
+from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN, TCP_TIME_WAIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ RULE_IDS = {
     RULE_AUTOMATIC: "automatic-port",
 }
 PARENTS_SHOWN = 3
+TIME_WAIT_MS = 60_000
 
 
 def describe_blockers(report: Report, snapshot: Snapshot, attempt: Attempt) -> None:
@@ -47,13 +48,13 @@ def describe_blockers(report: Report, snapshot: Snapshot, attempt: Attempt) -> N
     if report.result == OK:
         return
     for index, rule in attempt.hits:
-        report.blockers.append(describe(snapshot, index, rule))
+        blocker = describe(snapshot, snapshot.sockets[index], index, rule, snapshot.counts[index])
+        report.blockers.append(blocker)
     _merge(report)
 
 
-def describe(snapshot: Snapshot, index: int, rule: int) -> Blocker:
-    """Describe one socket and the rule by which it refuses."""
-    record = snapshot.sockets[index]
+def describe(snapshot: Snapshot, record: SocketRecord, index: int, rule: int, count: int) -> Blocker:
+    """Describe one socket (`index` -1: none of those of the port) and the rule by which it refuses."""
     blocker = Blocker(index)
     blocker.state = state_of(record)
     blocker.local = show_endpoint(record.local, record.local_port)
@@ -64,11 +65,13 @@ def describe(snapshot: Snapshot, index: int, rule: int) -> Blocker:
     blocker.uid = -1 if is_time_wait(record) else record.uid
     blocker.inode = record.inode
     blocker.cookie = record.cookie
-    blocker.count = snapshot.counts[index]
-    blocker.reuse = snapshot.flags[index]
+    blocker.count = count
+    blocker.reuse = snapshot.flags[index] if index >= 0 else -1
     if is_time_wait(record):
         blocker.lasts_ms = record.expires_ms
-    add_holders(blocker, snapshot.owners, record.inode)
+        if record.state == TCP_TIME_WAIT:
+            blocker.since_ms = max(TIME_WAIT_MS - record.expires_ms, 0)
+    add_holders(blocker, snapshot.owners, record.inode, snapshot.uptime_ns)
     if not record.inode:
         blocker.ghost = _no_inode(record)
     blocker.rule = RULE_IDS.get(rule, "conflict")
@@ -110,7 +113,7 @@ def _merge(report: Report) -> None:
     report.blockers = kept
 
 
-def add_holders(blocker: Blocker, owners: OwnerTable | None, inode: int) -> None:
+def add_holders(blocker: Blocker, owners: OwnerTable | None, inode: int, uptime_ns: int) -> None:
     """Add the processes that hold a socket, or what keeps it if none does."""
     if owners is None or not inode:
         return
@@ -119,6 +122,8 @@ def add_holders(blocker: Blocker, owners: OwnerTable | None, inode: int) -> None
         holder.command = " ".join(owner.cmdline)
         holder.unit = owner.unit
         holder.inherited = owner.close_on_exec == 0
+        if owner.start_ns >= 0 and uptime_ns:
+            holder.running_ms = max(uptime_ns - owner.start_ns, 0) // 1_000_000
         for parent in owners.parents(owner.pid)[:PARENTS_SHOWN]:
             holder.parents.append(f"{parent.comm} (pid {parent.pid})")
         blocker.holders.append(holder)
@@ -126,6 +131,7 @@ def add_holders(blocker: Blocker, owners: OwnerTable | None, inode: int) -> None
     if ghost is not None:
         blocker.ghost = ghost.text
         blocker.ghost_kind = ghost.kind
+        blocker.ghost_pid = ghost.pid
 
 
 def _no_inode(record: SocketRecord) -> str:
@@ -239,11 +245,16 @@ def _facts(snapshot: Snapshot, record: SocketRecord, blocker: Blocker) -> list[s
     if record.family == AF_INET6 and not any(record.local):
         facts.append("IPV6_V6ONLY" if record.v6only else "IPv4 too")
     if is_time_wait(record):
-        facts.append(f"ends in {show_ms(record.expires_ms)}")
+        if blocker.since_ms >= 0:
+            facts.append(f"began {show_ms(blocker.since_ms)} ago")
     if blocker.state == "BOUND" and record.protocol != IPPROTO_UDP:
         facts.append("bound, not listening: netstat and lsof do not show it")
     if looks_outgoing(snapshot, record):
         facts.append("an outgoing connection: the kernel chose this port for it")
     if len({holder.pid for holder in blocker.holders}) > 1:
-        facts.append("shared by " + join_words([f"{holder.comm} (pid {holder.pid})" for holder in blocker.holders]))
+        facts.append("one socket, shared: all these processes have to let go of it")
+    if any(holder.inherited for holder in blocker.holders):
+        facts.append("not close-on-exec: programs that its process starts keep the socket open")
+    if any(holder.pid == 1 and holder.comm.startswith("systemd") for holder in blocker.holders):
+        facts.append("held by systemd: a socket unit")
     return facts

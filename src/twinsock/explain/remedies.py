@@ -134,7 +134,7 @@ def _owners(search: Search) -> None:
     actions: list[str] = []
     names: list[str] = []
     gone: set[int] = set()
-    blockers = [blocker for blocker in search.report.blockers if blocker.holders]
+    blockers = [blocker for blocker in search.report.blockers if blocker.holders or blocker.ghost_pid > 0]
     for blocker in blockers:
         for action, name in stop_commands(blocker):
             if action not in actions:
@@ -235,13 +235,21 @@ def _other_port(search: Search) -> None:
         search.add(f"use port {free[0]}", "is free" if len(free) == 1 else f"is free; so {join_words([str(port) for port in free[1:]])}")
 
 
+def offer_range(report: Report, snapshot: Snapshot) -> None:
+    """Offer a larger range of automatic ports."""
+    low, high = snapshot.sysctls.port_range
+    if high - low < 50000:
+        action = 'sysctl -w net.ipv4.ip_local_port_range="10240 65535"'
+        report.remedies.append(Remedy(action, f"widens the automatic range, now {low} {high}", False))
+    if snapshot.sysctls.reserved:
+        action = "sysctl net.ipv4.ip_local_reserved_ports"
+        report.remedies.append(Remedy(action, "shows the ports that are kept out of the range", False))
+
+
 def _exhausted(search: Search) -> None:
-    """Offer a larger range."""
-    low, high = search.attempt.range
-    if low > 10000 or high < 65535:
-        search.add('sysctl -w net.ipv4.ip_local_port_range="10240 65535"', f"widens the automatic range, now {low} {high}", False)
-    if search.snapshot.sysctls.reserved:
-        search.add("sysctl net.ipv4.ip_local_reserved_ports", "shows the ports that are kept out of the range", False)
+    """Offer ways to more automatic ports."""
+    offer_range(search.report, search.snapshot)
+    search.helps += search.report.remedies
     search.add(
         "setsockopt(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)",
         "before bind() with port 0 and connect(): the port is then chosen for the destination, and can serve many of them",

@@ -44,6 +44,7 @@ class Blocker:
         self.holders: list[Holder] = []
         self.ghost = ""  # who keeps it if no process does
         self.ghost_kind = ""
+        self.ghost_pid = -1  # the process through which it lives, -1 unknown
         self.lasts_ms = -1  # -1: until its program lets go of it
         self.since_ms = -1  # how long it has been there, at most
         self.rule = ""  # short name, stable

@@ -11,7 +11,7 @@ from twinsock.explain.words import TIMER_TIME_WAIT
 from twinsock.inspect.facts import CAP_FULL, REUSEADDR, REUSEPORT
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.core.addrs import AddressTable
-from twinsock.kernel.net.core.sock import SK_CAN_REUSE
+from twinsock.kernel.net.core.sock import SK_CAN_REUSE, SOCK_CONNECT_BIND
 from twinsock.kernel.net.ipv4.adopt import (
     adopt_tcp,
     adopt_udp,
@@ -27,7 +27,7 @@ from twinsock.kernel.sched.task import Cred, Task
 from twinsock.uapi.errno import EMFILE, ENODEV, EPERM
 from twinsock.uapi.in_ import IPPROTO_UDP
 from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_LOCAL
-from twinsock.uapi.socket import AF_INET6
+from twinsock.uapi.socket import AF_INET, AF_INET6
 from twinsock.uapi.tcp import TCP_SYN_RECV
 
 TYPE_CHECKING = False
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.core.sock import Sock, SockCommon
 
 _BACKLOG = 128
+_MINUTE_NS = 60_000_000_000  # "now" of the twin: a TIME_WAIT with n seconds left began at second n
 
 
 class Attempt:
@@ -106,6 +107,57 @@ class AdoptedHost:
         attempt.hits = witness.hits
         attempt.range = witness.range
         return attempt
+
+    def connect(self) -> Attempt:
+        """Let the twin choose the local port of a connection to the question's address."""
+        attempt = Attempt()
+        attempt.call = "connect"
+        snapshot = self.snapshot
+        question = snapshot.question
+        net = self._net()
+        net.kernel.clock.now_ns = _MINUTE_NS
+        net.ipv4.sysctl_tcp_tw_reuse = snapshot.sysctls.tcp_tw_reuse
+        from twinsock.kernel.net.ipv4.inet_hash_connect import inet_hash_connect
+        from twinsock.kernel.net.ipv4.udp_table import udp_autobind
+
+        witness = Witness(self._load(net, question, snapshot.flags, frozenset()))
+        net.bind_observer = witness
+        family = AF_INET6 if len(snapshot.way.address) == 16 else AF_INET
+        if question.protocol == IPPROTO_UDP:
+            udp = new_udp_sock(net, family)
+            err = udp_autobind(udp)
+            attempt.port = udp.sk_num
+            path = ["__sys_connect", "inet_dgram_connect", "inet_autobind"]
+        else:
+            sk = new_tcp_sock(net, family)
+            sk.sk_bound_dev_if = snapshot.device_index
+            set_addresses(sk, snapshot.way.source or bytes(len(snapshot.way.address)), snapshot.way.address)
+            sk.sk_dport = question.port
+            err = inet_hash_connect(sk)
+            attempt.port = sk.sk_num
+            path = ["__sys_connect", "tcp_v6_connect" if family == AF_INET6 else "tcp_v4_connect"]
+        attempt.range = witness.range
+        return attempt.fail("connect", -err, [*path, *reversed(witness.functions)]) if err else attempt
+
+    def listener(self) -> int:
+        """Let the twin find the listener for a connection to this host; gives its index in Snapshot.servers, or -1."""
+        from twinsock.kernel.net.ipv4.inet_lookup import inet6_lookup_listener, inet_lookup_listener
+
+        snapshot = self.snapshot
+        net = self._net()
+        indices: dict[int, int] = {}
+        for index, record in enumerate(snapshot.servers):
+            sk = _adopt_tcp(net, record, 0)
+            if sk is not None:
+                indices[id(sk)] = index
+        far, near = snapshot.way.source or snapshot.way.address, snapshot.way.address
+        device = snapshot.way.device
+        if len(near) == 16:
+            found = inet6_lookup_listener(net, None, 0, far, 1, near, snapshot.question.port, device, 0)
+        else:
+            source, target = int.from_bytes(far, "big"), int.from_bytes(near, "big")
+            found = inet_lookup_listener(net, None, 0, source, 1, target, snapshot.question.port, device, 0)
+        return -1 if found is None else indices[id(found)]
 
     def _call(self, net: Net, question: Question, attempt: Attempt, witness: Witness) -> None:
         """Make the system calls."""
@@ -198,7 +250,7 @@ class AdoptedHost:
         snapshot = self.snapshot
         indices: dict[int, int] = {}
         udp = question.protocol == IPPROTO_UDP
-        if question.port and question.port != snapshot.question.port:
+        if question.port and not question.connect and question.port != snapshot.question.port:
             for record in snapshot.nearby:
                 if record.local_port == question.port:
                     _adopt_udp(net, record, 0) if udp else _adopt_tcp(net, record, 0)
@@ -208,25 +260,30 @@ class AdoptedHost:
             if index in without:
                 continue
             record = snapshot.sockets[index]
-            sk = _adopt_udp(net, record, flags[index]) if udp else _adopt_tcp(net, record, flags[index])
+            made = index in snapshot.connect_made
+            sk = _adopt_udp(net, record, flags[index]) if udp else _adopt_tcp(net, record, flags[index], made)
             if sk is not None:
                 indices[id(sk)] = index
         self._kept = net  # ids stay valid as long as the sockets live
         return indices
 
 
-def _adopt_tcp(net: Net, record: SocketRecord, flags: int) -> SockCommon | None:
-    """Make a TCP socket of the host an owner of its port."""
+def _adopt_tcp(net: Net, record: SocketRecord, flags: int, connect_made: bool = False) -> SockCommon | None:
+    """Make a TCP socket of the host an owner of its port; `connect_made`: connect(2) chose it."""
     if record.state == TCP_SYN_RECV and not record.inode:
         return None  # a request: its listener owns the port
     if record.timer == TIMER_TIME_WAIT:
         mini = new_timewait_sock(net, record.family)
         mini.tw_substate = record.state
+        mini.tw_connect_bind = connect_made
+        mini.tw_ts_recent_stamp = 1  # timestamps are on unless both ends agreed otherwise
+        mini.tw_entry_ns = record.expires_ms * 1_000_000
         sk: SockCommon = mini
     else:
         whole = new_tcp_sock(net, record.family)
         whole.sk_uid = record.uid
         whole.sk_state = record.state
+        whole.sk_userlocks = SOCK_CONNECT_BIND if connect_made else 0
         sk = whole
     _fill(sk, record, flags)
     adopt_tcp(sk, record.local_port)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from twinsock.explain.blockers import add_holders
 from twinsock.explain.report import FAILS, Blocker, Remedy, Report
 from twinsock.explain.rules import who
-from twinsock.explain.words import join_words, quote, show_target, stop_commands
+from twinsock.explain.words import join_words, quote, show_target, stop_commands, task_notes
 from twinsock.inspect.facts import DIRECTORY, NOTHING, SOCKET
 from twinsock.inspect.unix import format_name
 from twinsock.uapi.capability import CAP_DAC_OVERRIDE
@@ -30,7 +30,7 @@ def explain_unix(snapshot: UnixSnapshot) -> Report:
     question = snapshot.question
     report = Report(question)
     report.target = show_target(question)
-    report.notes = list(snapshot.hidden)
+    report.notes = [*snapshot.hidden, *task_notes(snapshot.task)]
     report.call = "connect" if question.connect else "listen" if question.listen else "bind"
     if question.connect:
         _connect(report, snapshot)
@@ -205,7 +205,7 @@ def _add(report: Report, snapshot: UnixSnapshot, record: UnixRecord, why: str) -
     blocker.why = why
     if record.rqueue is not None and record.wqueue is not None and record.state == TCP_LISTEN:
         blocker.facts.append(f"{record.rqueue} clients wait, backlog {record.wqueue}")
-    add_holders(blocker, snapshot.owners, record.inode)
+    add_holders(blocker, snapshot.owners, record.inode, snapshot.uptime_ns)
     report.blockers.append(blocker)
 
 

@@ -10,7 +10,7 @@ from twinsock.explain.blockers import describe_blockers, describe_elsewhere
 from twinsock.explain.remedies import find_remedies
 from twinsock.explain.report import FAILS, OK, UNKNOWN, Report, Variant
 from twinsock.explain.twin import AdoptedHost, Attempt
-from twinsock.explain.words import options_of, show_target
+from twinsock.explain.words import options_of, show_target, task_notes
 from twinsock.inspect.facts import FLAGS_UNKNOWN, REUSEADDR, REUSEPORT
 from twinsock.uapi.socket import AF_INET6
 from twinsock.uapi.tcp import TCP_LISTEN
@@ -44,7 +44,7 @@ def explain(snapshot: Snapshot) -> Report:
     question = snapshot.question
     report = Report(question)
     report.target = show_target(question)
-    report.notes = list(snapshot.hidden)
+    report.notes = [*snapshot.hidden, *task_notes(snapshot.task)]
     report.elsewhere = describe_elsewhere(snapshot)
     twin = AdoptedHost(snapshot)
     outcome = ask(twin, question)

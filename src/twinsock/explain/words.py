@@ -12,7 +12,7 @@ from twinsock.uapi.tcp import TCP_CLOSE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.explain.report import Blocker
-    from twinsock.inspect.facts import Question
+    from twinsock.inspect.facts import Question, TaskRecord
     from twinsock.inspect.records import SocketRecord
 
 _STATES = {
@@ -127,4 +127,17 @@ def stop_commands(blocker: Blocker) -> list[tuple[str, str]]:
             found.append(("systemctl list-sockets", "the socket unit it shows for this address (systemctl stop NAME.socket)"))
         else:
             found.append((f"kill {holder.pid}", name))
+    if not blocker.holders and blocker.ghost_pid > 0:
+        found.append((f"kill {blocker.ghost_pid}", f"pid {blocker.ghost_pid}, through which the socket lives"))
     return found
+
+
+def task_notes(task: TaskRecord) -> list[str]:
+    """Tell what else may refuse the task's sockets."""
+    notes: list[str] = []
+    if task.programs:
+        hooks = join_words(task.programs)
+        notes.append(f"BPF programs of its cgroup {task.cgroup} run at {hooks}: they may refuse with EPERM, which only --prove can tell")
+    if task.pid and task.seccomp:
+        notes.append("a seccomp filter is active in the process: it may refuse socket() or bind() with any error, and cannot be read")
+    return notes

@@ -113,7 +113,7 @@ def load_iterator(code: bytes, btf_id: int, name: str) -> int:
     attr[48 : 48 + 15] = name.encode()[:15].ljust(15, b"\0")
     _put(attr, 68, 4, BPF_TRACE_ITER)
     _put(attr, 108, 4, btf_id)
-    fd = _bpf(BPF_PROG_LOAD, attr)
+    fd = bpf_call(BPF_PROG_LOAD, attr)
     if fd >= 0:
         return fd
     if fd in (-EPERM, -ENOSYS):
@@ -123,7 +123,7 @@ def load_iterator(code: bytes, btf_id: int, name: str) -> int:
     _put(attr, 24, 4, 1)
     _put(attr, 28, 4, _LOG_BYTES)
     _put(attr, 32, 8, log)
-    again = _bpf(BPF_PROG_LOAD, attr)
+    again = bpf_call(BPF_PROG_LOAD, attr)
     if again >= 0:
         return again
     lines = bytes(text).rstrip(b"\0").decode("utf-8", "replace").strip().splitlines()
@@ -141,12 +141,12 @@ def open_iterator(program: int, pid: int = 0) -> int:
         _put(info, 4, 4, pid)
         _put(attr, 16, 8, where)
         _put(attr, 24, 4, len(info))
-    link = _bpf(BPF_LINK_CREATE, attr)
+    link = bpf_call(BPF_LINK_CREATE, attr)
     if link < 0:
         raise OSError(-link, "the BPF iterator cannot be attached")
     run = bytearray(8)
     _put(run, 0, 4, link)
-    fd = _bpf(BPF_ITER_CREATE, run)
+    fd = bpf_call(BPF_ITER_CREATE, run)
     os.close(link)
     if fd < 0:
         raise OSError(-fd, "the BPF iterator cannot be opened")
@@ -161,7 +161,7 @@ def read_all(fd: int) -> bytes:
     return b"".join(chunks)
 
 
-def _bpf(command: int, attr: bytearray) -> int:
+def bpf_call(command: int, attr: bytearray) -> int:
     """Call bpf(2): a descriptor or a negative errno."""
     number = _NR_BPF.get(os.uname().machine)
     if number is None:

@@ -1,8 +1,10 @@
-"""What stat(2) says about a path: the one question about files that the tools ask of the live kernel."""
+"""What the tools ask of the live kernel about paths: stat(2), who owns a namespace, what is attached to a cgroup."""
 
 from __future__ import annotations
 
 import os
+
+_NS_GET_USERNS = 0xB701
 
 
 class FileStat:
@@ -28,3 +30,23 @@ class HostFiles:
     def is_read_only(self, path: str | bytes) -> bool:
         """Tell whether the file system of a path is mounted read-only. Raises OSError."""
         return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+    def owner_of_namespace(self, path: str) -> int:
+        """Give the inode of the user namespace that owns the namespace at a path of /proc/PID/ns. Raises OSError."""
+        from fcntl import ioctl
+
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            owner = ioctl(fd, _NS_GET_USERNS)
+        finally:
+            os.close(fd)
+        try:
+            return os.fstat(owner).st_ino
+        finally:
+            os.close(owner)
+
+    def cgroup_programs(self, cgroup: str) -> list[str]:
+        """Name the BPF hooks of a cgroup that have a say in bind(2) and connect(2). Raises OSError."""
+        from twinsock.host.cgroup_bpf import programs_of
+
+        return programs_of(cgroup)

@@ -80,14 +80,15 @@ class TaskRecord:
         self.uid = 0  # effective
         self.gid = 0
         self.groups: list[int] = []
-        self.caps = 0  # CapEff
+        self.caps = 0  # CapEff, as far as it counts in its network namespace
         self.netns = 0  # inode, 0 if hidden
         self.userns = 0
         self.fds_open = -1
         self.fds_max = -1  # soft RLIMIT_NOFILE
         self.seccomp = 0  # 0 off, 1 strict, 2 filters
         self.cgroup = ""  # of cgroup v2
-        self.exe = ""
+        self.programs: list[str] = []  # BPF hooks of its cgroup
+        self.hidden: list[str] = []  # what permission hid, each a sentence
 
     def capable(self, cap: int) -> bool:
         """Tell whether a capability is in the effective set."""
@@ -111,6 +112,17 @@ class Elsewhere:
         self.pids = pids  # some processes of that namespace
 
 
+class Way:
+    """Which way a packet to an address would go."""
+
+    def __init__(self, address: bytes) -> None:
+        self.address = address  # where it really goes: 0.0.0.0 is 127.0.0.1
+        self.errno = 0  # of the lookup: ENETUNREACH, ...
+        self.type = 0  # RTN_*
+        self.source = b""  # the address it would come from
+        self.device = 0
+
+
 class Snapshot:
     """The facts behind one answer."""
 
@@ -119,6 +131,7 @@ class Snapshot:
         self.task = task
         self.netns = question.netns or task.netns
         self.now_ns = 0
+        self.uptime_ns = 0
         self.sysctls = BindSysctls()
         self.sockets: list[SocketRecord] = []  # of this port (port 0, connect: of the whole range)
         self.counts: list[int] = []  # how many sockets each of `sockets` stands for
@@ -134,6 +147,9 @@ class Snapshot:
         self.owners: OwnerTable | None = None
         self.elsewhere: list[Elsewhere] = []
         self.elsewhere_owners: OwnerTable | None = None
+        self.way = Way(b"")  # connect
+        self.servers: list[SocketRecord] = []  # connect: sockets of this host at the destination's port
+        self.connect_made: set[int] = set()  # connect: indices of `sockets` whose port connect(2) chose
         self.mptcp: list[int] = []  # inodes of those sockets that belong to MPTCP
         self.hidden: list[str] = []  # what permission hid, each a sentence
         self.missing_device = ""
@@ -169,4 +185,5 @@ class UnixSnapshot:
         self.sockets: list[UnixRecord] = []  # those that have this name now
         self.former: list[UnixRecord] = []  # those that had the path, before another file took it
         self.owners: OwnerTable | None = None
+        self.uptime_ns = 0
         self.hidden: list[str] = []

@@ -14,7 +14,7 @@ from twinsock.inspect.port import DumpInterrupted, NotAvailable
 from twinsock.inspect.records import parse_record
 from twinsock.inspect.sockets import inet_sockets, protocol_name
 from twinsock.inspect.sysctl import bind_sysctls
-from twinsock.uapi.errno import ENOENT
+from twinsock.uapi.errno import ENOENT, ESRCH
 from twinsock.uapi.in_ import IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP
 from twinsock.uapi.inet_diag import INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE
 from twinsock.uapi.netlink import NETLINK_ROUTE, NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST
@@ -55,23 +55,38 @@ if TYPE_CHECKING:
             """Tell whether the file system of a path is mounted read-only. Raises OSError."""
             ...
 
+        def owner_of_namespace(self, path: str) -> int:
+            """Give the inode of the user namespace that owns the namespace at a path of /proc/PID/ns. Raises OSError."""
+            ...
+
+        def cgroup_programs(self, cgroup: str) -> list[str]:
+            """Name the BPF hooks of a cgroup that have a say in bind(2) and connect(2). Raises OSError."""
+            ...
+
 
 SAMPLES_MAX = 32
 _TIMER_TIME_WAIT = 3
 _BOUND_INACTIVE = 1 << 13
 _NO_INODE = bytes(4)
+_INIT_USER_NS = 0xEFFFFFFD
 NEARBY_PORTS = 12
 
 
 def take_snapshot(port: KernelPort, files: Files, question: Question) -> Snapshot:
     """Gather the facts for a question about an internet address. Raises OSError and NotAvailable."""
     snapshot = Snapshot(question, read_task(port, files, question.pid))
+    snapshot.hidden += snapshot.task.hidden
     snapshot.now_ns = port.now_ns()
     snapshot.sysctls = bind_sysctls(port, snapshot.netns)
     if question.device or question.zone or not question.is_wildcard():
         read_addresses(port, snapshot)
         find_devices(snapshot)
-    if question.port and not question.connect:
+    if not question.port:
+        low, high = snapshot.sysctls.port_range
+        here = bc_and(bc_port(INET_DIAG_BC_S_GE, low), bc_port(INET_DIAG_BC_S_LE, high))
+        for family in (AF_INET, AF_INET6):
+            add_sockets(port, snapshot, family, here)
+    else:
         last = min(question.port + NEARBY_PORTS, 65535)
         snapshot.nearby_ports = last - question.port
         here = bc_and(bc_port(INET_DIAG_BC_S_GE, question.port), bc_port(INET_DIAG_BC_S_LE, last))
@@ -82,10 +97,11 @@ def take_snapshot(port: KernelPort, files: Files, question: Question) -> Snapsho
 
 def complete(port: KernelPort, snapshot: Snapshot) -> None:
     """Add what only matters once there are sockets of this port: their reuse flags and owners, and other addresses."""
-    if not snapshot.sockets:
+    if not snapshot.sockets or not snapshot.question.port:
         return
     snapshot.flags = port.reuse_flags(snapshot.netns, snapshot.sockets)
     snapshot.owners = port.owners({record.inode for record in snapshot.sockets if record.inode})
+    snapshot.uptime_ns = uptime_ns(port)
     if snapshot.links is None:
         read_addresses(port, snapshot)
     if snapshot.question.protocol != IPPROTO_UDP and any(record.state == TCP_LISTEN for record in snapshot.sockets):
@@ -178,13 +194,13 @@ def _read_local_routes(port: KernelPort, snapshot: Snapshot) -> None:
     snapshot.routes = [route for route in found if route.table == RT_TABLE_LOCAL]
 
 
-def add_sockets(port: KernelPort, snapshot: Snapshot, family: int, bytecode: bytes) -> None:
-    """Add the sockets of one family that the bytecode accepts. Raises OSError."""
+def add_sockets(port: KernelPort, snapshot: Snapshot, family: int, bytecode: bytes, keep_all: bool = False) -> None:
+    """Add the sockets of one family that the bytecode accepts; `keep_all`: those that are alike too. Raises OSError."""
     request = InetDiagReq(family, _table(snapshot.question), ALL_STATES)
     request.bytecode = bytecode
     message = nlmsg(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, request.emit())
     for _attempt in range(ATTEMPTS):
-        samples = _Samples(request.protocol, snapshot.netns)
+        samples = _Samples(request.protocol, snapshot.netns, (1 << 32) if keep_all else SAMPLES_MAX)
         try:
             for view in port.netlink(NETLINK_SOCK_DIAG, message, snapshot.netns):
                 samples.take(view)
@@ -197,7 +213,7 @@ def add_sockets(port: KernelPort, snapshot: Snapshot, family: int, bytecode: byt
             raise found from None
         wanted = snapshot.question.port
         for record, count in zip(samples.records, samples.counts, strict=True):
-            if wanted and record.local_port != wanted:
+            if wanted and record.local_port != wanted and not keep_all:
                 snapshot.nearby.append(record)
             else:
                 snapshot.sockets.append(record)
@@ -210,7 +226,8 @@ def add_sockets(port: KernelPort, snapshot: Snapshot, family: int, bytecode: byt
 class _Samples:
     """The sockets of one dump, with those that are alike counted instead of kept."""
 
-    def __init__(self, protocol: int, netns: int) -> None:
+    def __init__(self, protocol: int, netns: int, keep: int) -> None:
+        self.keep = keep
         self.protocol = protocol
         self.netns = netns
         self.records: list[SocketRecord] = []
@@ -237,7 +254,7 @@ class _Samples:
             )
             number = seen.get(alike, 0)
             seen[alike] = number + 1
-            if number < SAMPLES_MAX:
+            if number < self.keep:
                 self._last[alike] = len(self.records)
                 self._keep(data, start, end)
                 continue
@@ -259,11 +276,21 @@ class _Samples:
             self.records[index] = record
 
 
+def uptime_ns(port: KernelPort) -> int:
+    """Tell how long the machine has been up, 0 if that cannot be read."""
+    try:
+        return int(float(port.read("/proc/uptime").split()[0]) * 1_000_000_000)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def read_task(port: KernelPort, files: Files, pid: int) -> TaskRecord:
     """Read about a process, or the caller if `pid` is 0. Raises OSError if there is none."""
     folder = f"/proc/{pid}" if pid else "/proc/self"
     task = TaskRecord(pid)
     fields = _fields(port.read(folder + "/status").decode("utf-8", "replace"))
+    if fields.get("State", "").startswith(("Z", "X")):
+        raise OSError(ESRCH, f"process {pid} has ended")
     task.comm = fields.get("Name", "")
     task.uid = _second(fields.get("Uid", ""))
     task.gid = _second(fields.get("Gid", ""))
@@ -272,16 +299,20 @@ def read_task(port: KernelPort, files: Files, pid: int) -> TaskRecord:
     task.seccomp = int(fields.get("Seccomp", "0") or "0")
     if not pid:
         return task
-    for name in ("net", "user"):
-        try:
-            inode = files.stat(f"{folder}/ns/{name}").inode
-        except OSError:
-            continue
-        if name == "net":
-            task.netns = inode
-        else:
-            task.userns = inode
+    try:
+        task.netns = files.stat(folder + "/ns/net").inode
+        task.userns = files.stat(folder + "/ns/user").inode
+        owner = files.owner_of_namespace(folder + "/ns/net")
+        if owner != task.userns and task.userns != _INIT_USER_NS:
+            task.caps = 0  # they count only in namespaces that its own user namespace or a child owns
+    except OSError as error:
+        task.hidden.append(f"the namespaces of process {pid} cannot be read: {error.strerror}; needs CAP_SYS_PTRACE or the same user")
     _read_limits(port, files, folder, task)
+    if task.cgroup:
+        try:
+            task.programs = files.cgroup_programs(task.cgroup)
+        except OSError as error:
+            task.hidden.append(f"whether BPF programs of its cgroup refuse sockets cannot be read: {error.strerror} (needs CAP_NET_ADMIN)")
     return task
 
 

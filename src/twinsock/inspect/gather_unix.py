@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twinsock.inspect.facts import DIRECTORY, FILE, OTHER, SOCKET, SYMLINK, UnixSnapshot
-from twinsock.inspect.gather import read_task
+from twinsock.inspect.gather import read_task, uptime_ns
 from twinsock.inspect.unix import is_file, unix_sockets
 from twinsock.uapi.errno import ENOENT, ENOTDIR
 
@@ -21,6 +21,7 @@ _TYPE_MASK = 0o170000
 def take_unix_snapshot(port: KernelPort, files: Files, question: Question) -> UnixSnapshot:
     """Gather the facts for a question about a UNIX socket. Raises OSError."""
     snapshot = UnixSnapshot(question, read_task(port, files, question.pid))
+    snapshot.hidden += snapshot.task.hidden
     if question.path.startswith(b"\0"):
         for record in unix_sockets(port, netns=snapshot.netns, notes=snapshot.hidden):
             if record.name == question.path:
@@ -32,6 +33,7 @@ def take_unix_snapshot(port: KernelPort, files: Files, question: Question) -> Un
     inodes = {record.inode for record in snapshot.sockets + snapshot.former if record.inode}
     if inodes:
         snapshot.owners = port.owners(inodes)
+        snapshot.uptime_ns = uptime_ns(port)
     return snapshot
 
 

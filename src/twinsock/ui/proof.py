@@ -39,7 +39,10 @@ def attempt_of(question: Question) -> Attempt:
     """Write the question as an attempt."""
     if question.family == AF_UNIX:
         attempt = Attempt(AF_UNIX, question.type)
-        attempt.address = format_name(question.path)
+        if question.connect:
+            attempt.connect_to = format_name(question.path)
+        else:
+            attempt.address = format_name(question.path)
     else:
         attempt = Attempt(question.family, SOCK_DGRAM if question.protocol == IPPROTO_UDP else SOCK_STREAM, question.protocol)
         zone = f"%{question.zone}" if question.zone else ""

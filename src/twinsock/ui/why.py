@@ -73,6 +73,8 @@ def read_question(args: Args) -> Question:
     if len(args.words) > 1:
         raise UsageError(f"one address at a time, please: {printable(args.words[1])} is too much")
     question = parse_target(args.words[0], args.has("--connect"))
+    if question.connect and not question.port and not question.is_unix():
+        raise UsageError("--connect needs a port other than 0")
     question.reuseaddr = args.has("--reuseaddr")
     question.reuseport = args.has("--reuseport")
     question.freebind = args.has("--freebind")
@@ -186,12 +188,17 @@ def examine(port: HostPort, question: Question) -> Report:
         from twinsock.inspect.gather_unix import take_unix_snapshot
 
         return explain_unix(take_unix_snapshot(port, HostFiles(), question))
+    if question.connect:
+        from twinsock.explain.connect import explain_connect
+        from twinsock.inspect.gather_connect import take_connect_snapshot
+
+        return explain_connect(take_connect_snapshot(port, HostFiles(), question))
     from twinsock.explain.verdict import explain
     from twinsock.inspect.gather import complete, look_elsewhere, take_snapshot
 
     snapshot = take_snapshot(port, HostFiles(), question)
     complete(port, snapshot)
-    if question.port and not question.connect:
+    if question.port:
         look_elsewhere(port, snapshot)
     return explain(snapshot)
 

@@ -97,11 +97,13 @@ def _blocker(blocker: Blocker) -> dict[str, object]:
                 "uid": holder.uid,
                 "unit": holder.unit or None,
                 "parents": holder.parents,
+                "inherited": holder.inherited,
                 "running_ms": None if holder.running_ms < 0 else holder.running_ms,
             }
             for holder in blocker.holders
         ],
-        "ghost": blocker.ghost or None,
+        "ghost": {"kind": blocker.ghost_kind or "orphan", "text": blocker.ghost, "pid": blocker.ghost_pid} if blocker.ghost else None,
+        "since_ms": None if blocker.since_ms < 0 else blocker.since_ms,
         "lasts_ms": None if blocker.lasts_ms < 0 else blocker.lasts_ms,
         "rule": blocker.rule,
         "why": blocker.why,

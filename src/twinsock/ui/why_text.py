@@ -52,7 +52,7 @@ def draw(paper: Paper, report: Report) -> None:
 def _headline(paper: Paper, report: Report) -> None:
     """Write the verdict and its sentence."""
     if report.result == OK:
-        verdict = paper.paint("free", BOLD, GREEN)
+        verdict = paper.paint("can be reached" if report.question.connect else "free", BOLD, GREEN)
     elif report.result == FAILS:
         verdict = paper.paint(f"{report.call}() fails: {ERRNO_NAMES.get(report.errno, str(report.errno))}", BOLD, RED)
     else:

@@ -1,0 +1,187 @@
+"""`why` on the live kernel: whose question it is, who holds a socket beside its program, and what permission hides."""
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.netns import Netns, fresh_netns
+from tests.scenario.why_kit import actions, bound, listener, port_of, time_wait, why, why_text
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+Runner = Callable[..., Any]
+NOBODY = 65534
+
+
+def become_nobody() -> None:
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+def test_a_process_at_its_descriptor_limit_cannot_make_a_socket(in_netns: Runner) -> None:
+    def program() -> None:
+        child = subprocess.Popen(["sleep", "30"])
+        resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (3, 3))
+        try:
+            answer = why("8080", "--pid", str(child.pid), prove=False)
+            assert (answer["errno"], answer["call"], answer["rule"]) == ("EMFILE", "socket", "descriptor-limit")
+            assert any(action.startswith(f"prlimit --pid {child.pid}") for action in actions(answer))
+        finally:
+            child.kill()
+            child.wait()
+
+    in_netns(program)
+
+
+def test_a_process_is_asked_for_with_its_user_and_capabilities(in_netns: Runner) -> None:
+    def program() -> None:
+        child = subprocess.Popen(["sleep", "30"], preexec_fn=become_nobody)
+        try:
+            answer = why("80", "--pid", str(child.pid))
+            assert (answer["errno"], answer["rule"]) == ("EACCES", "privileged-port")
+            assert f"sleep (pid {child.pid})" in answer["sentence"]
+            assert why("8080", "--pid", str(child.pid))["result"] == "ok"
+        finally:
+            child.kill()
+            child.wait()
+
+    in_netns(program)
+
+
+def test_what_nobody_cannot_see_of_time_wait_is_reasoned_over_and_said(in_netns: Runner) -> None:
+    def program() -> None:
+        port = str(time_wait())
+        become_nobody()
+        answer = why(port, "--reuseaddr")
+        assert (answer["result"], answer["exit_code"], answer["unless"]) == ("unknown", 3, "SO_REUSEADDR")
+        assert "which needs root to see" in answer["sentence"]
+        assert answer["blockers"][0]["reuseaddr"] is None
+        assert why(port)["result"] == "fails"
+        assert why("8080")["result"] == "ok"
+
+    in_netns(program)
+
+
+def test_a_child_that_inherited_a_listener_is_named_after_its_parent_is_gone(in_netns: Runner) -> None:
+    def program() -> None:
+        server = listener("0.0.0.0", 8080)
+        os.set_inheritable(server.fileno(), True)
+        child = subprocess.Popen(["sleep", "30"], close_fds=False)
+        fd = server.fileno()
+        server.close()
+        try:
+            answer = why("8080")
+            (blocker,) = answer["blockers"]
+            assert [(holder["pid"], holder["fd"], holder["comm"]) for holder in blocker["holders"]] == [(child.pid, fd, "sleep")]
+            assert blocker["holders"][0]["inherited"]
+            assert actions(answer)[0] == f"kill {child.pid}"
+        finally:
+            child.kill()
+            child.wait()
+
+    in_netns(program)
+
+
+def test_a_listener_that_several_processes_share_has_to_be_let_go_by_all(in_netns: Runner) -> None:
+    def program() -> None:
+        server = listener("0.0.0.0", 8080)
+        os.set_inheritable(server.fileno(), True)
+        child = subprocess.Popen(["sleep", "30"], close_fds=False)
+        try:
+            answer = why("8080")
+            (blocker,) = answer["blockers"]
+            assert {holder["pid"] for holder in blocker["holders"]} == {os.getpid(), child.pid}
+            assert {f"kill {os.getpid()}", f"kill {child.pid}"} == set(actions(answer)[0].split(" && "))
+        finally:
+            child.kill()
+            child.wait()
+
+    in_netns(program)
+
+
+def test_a_listener_inside_an_unread_message_is_a_ghost_with_a_keeper(in_netns: Runner) -> None:
+    def program() -> None:
+        sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        server = listener("0.0.0.0", 8080)
+        socket.send_fds(sender, [b"x"], [server.fileno()])
+        server.close()
+        answer = why("8080")
+        (blocker,) = answer["blockers"]
+        assert blocker["holders"] == []
+        assert (blocker["ghost"]["kind"], blocker["ghost"]["pid"]) == ("in flight", os.getpid())
+        assert f"kill {os.getpid()}" in actions(answer)
+        assert receiver.fileno() >= 0
+
+    in_netns(program)
+
+
+def test_a_namespace_that_only_a_descriptor_holds_can_be_asked_by_its_number() -> None:
+    with fresh_netns() as lonely:
+        kept = in_lonely(lonely)
+        try:
+            answer = why("8080", "--netns", str(lonely.inode))
+            assert answer["rule"] == "listener"
+            assert answer["blockers"][0]["holders"][0]["pid"] == os.getpid()
+        finally:
+            kept.close()
+
+
+def in_lonely(lonely: Netns) -> socket.socket:
+    """Make a listener in a namespace without moving there for good: in a thread that ends."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def make() -> socket.socket:
+        lonely.enter()
+        return listener("0.0.0.0", 8080)
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(make).result()
+
+
+def test_a_namespace_that_vanishes_in_the_middle_is_one_clear_line(in_netns: Runner) -> None:
+    def program() -> None:
+        code, out, err = why_text("8080", "--netns", "1234567")
+        assert (code, out) == (2, "")
+        assert "there is no network namespace 1234567" in err
+        code, out, err = why_text("8080", "--pid", "4194000")
+        assert (code, out) == (2, "")
+        assert "there is no process 4194000" in err
+
+    in_netns(program)
+
+
+def test_waiting_ends_when_the_address_is_free(in_netns: Runner) -> None:
+    def program() -> None:
+        sock = bound("0.0.0.0", 8080)
+        helper = f"import time,os; time.sleep(0.3); os.kill({os.getpid()}, 10)"
+        with contextlib.closing(sock):
+            signal.signal(signal.SIGUSR1, lambda *_: sock.close())
+            subprocess.Popen([sys.executable, "-c", helper])
+            answer = why("8080", "--wait", "10", prove=False)
+            assert answer["result"] == "ok"
+        with bound("0.0.0.0", 8080) as again:
+            answer = why(str(port_of(again)), "--wait", "0.1", prove=False)
+            assert (answer["result"], answer["exit_code"]) == ("fails", 1)
+
+    in_netns(program)
+
+
+def test_the_text_is_plain_when_piped_and_fits_the_terminal(in_netns: Runner) -> None:
+    def program() -> None:
+        server = listener("0.0.0.0", 8080)
+        code, out, err = why_text("8080")
+        assert (code, err) == (1, "")
+        assert "\x1b" not in out
+        assert out.startswith("tcp://0.0.0.0:8080  bind() fails: EADDRINUSE\n")
+        assert f"(pid {os.getpid()})" in out
+        assert port_of(server) == 8080
+
+    in_netns(program)
