@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from twinsock.kernel.bpf.cgroup import CgroupBpf
+    from twinsock.kernel.fs.namei import SuperBlock
     from twinsock.kernel.net.core.dev import NetdevNotifier
     from twinsock.kernel.net.core.net import NetProtoFamily
     from twinsock.kernel.net.core.protocol import NetProtocol, PacketType, RawHook
@@ -76,6 +77,7 @@ class Kernel(SoftirqRunner):
         self.security: SecurityOps | None = None
         self.cgroup_bpf: CgroupBpf | None = None
         self.log: list[str] = []  # what the kernel prints, as dmesg(1) shows it without the time
+        self.rootfs: SuperBlock | None = None  # where UNIX sockets have their paths, made on demand
         self.init_user_ns = UserNamespace()
         self.net_families: list[NetProtoFamily | None] = [None] * 46
         self.protos: list[Proto] = []  # in order of registration; /proc/net/protocols shows the newest first
@@ -190,6 +192,7 @@ class Kernel(SoftirqRunner):
         child.rlim_cur = list(parent.rlim_cur)
         child.rlim_max = list(parent.rlim_max)
         child.umask = parent.umask
+        child.cwd = parent.cwd
         child.pgrp = parent.pgrp
         child.blocked_signals = parent.blocked_signals
         child.ignored_signals = parent.ignored_signals

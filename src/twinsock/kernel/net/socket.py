@@ -152,7 +152,7 @@ class SocketFile(File):
             msg.flags |= MSG_DONTWAIT
         if self.sock.type == SOCK_SEQPACKET:
             msg.flags |= MSG_EOR
-        return __sock_sendmsg(task, self.sock, msg)
+        return sock_sendmsg(task, self.sock, msg)
 
     def poll(self, wait: "PollTable | None") -> int:
         """sock_poll()."""
@@ -902,7 +902,7 @@ def do_sock_setsockopt(task: "Task", sock: Socket, level: int, optname: int, opt
         optlen = len(optval)
         if err:
             return 0 if err > 0 else err
-    if level == SOL_SOCKET:
+    if level == SOL_SOCKET and not sock.ops.custom_sol_socket:
         return sk_setsockopt(task, sock, optname, optval, optlen)
     return sock.ops.setsockopt(task, sock, level, optname, optval, optlen)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from twinsock.kernel.fs.file import FilesStruct
+    from twinsock.kernel.fs.namei import Inode
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.net_namespace import Net
 
@@ -94,6 +95,7 @@ class Task:
         self.rlim_cur[RLIMIT_NOFILE] = 1024
         self.rlim_max[RLIMIT_NOFILE] = 524288
         self.umask = 0o022
+        self.cwd: Inode | None = None  # None: the root directory
         self.cpu = 0
         self.exiting = False
         self.pending_signals: list[Siginfo] | None = None

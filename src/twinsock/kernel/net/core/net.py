@@ -112,6 +112,7 @@ class ProtoOps:
 
     family = 0
     has_peek_off = False  # it has a set_peek_off operation
+    custom_sol_socket = False  # setsockopt(2) at SOL_SOCKET is the family's business (SOCK_CUSTOM_SOCKOPT)
 
     def release(self, task: Task | None, sock: Socket) -> int:
         """Let go of the protocol socket; the file is gone, close(2). Without a task nothing may sleep."""

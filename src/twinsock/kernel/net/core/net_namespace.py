@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.ipv4.udp_table import UdpTable
     from twinsock.kernel.net.ipv6.addrconf import Ipv6Devconf
     from twinsock.kernel.net.ipv6.route import Fib6Tables
+    from twinsock.kernel.net.unix.unix_sock import NetnsUnix
     from twinsock.kernel.sched.task import Task
 
 
@@ -121,6 +122,7 @@ class Net:
         self.core = NetnsCore()
         self.ipv4 = NetnsIpv4()
         self.ipv6 = NetnsIpv6()
+        self.unx: NetnsUnix | None = None  # made when the family is registered
         self.sockets_used = 0  # "sockets: used" of /proc/net/sockstat
         self.prot_inuse: list[int] = [0] * 64  # by Proto.inuse_idx
         self.tcp_hashinfo: InetHashinfo | None = None  # made by the first TCP socket

@@ -1,0 +1,486 @@
+"""A file system in memory: where UNIX sockets have their paths (Linux: fs/namei.c, fs/open.c, fs/stat.c, mm/shmem.c).
+
+One tree per `Kernel`, shared by its network namespaces. It has directories, regular files, symbolic links and socket inodes with
+owner, mode and link count, and refuses what Linux refuses: path_resolution(7). Left out: mounts, device files, times, ACLs, quotas."""
+
+from typing import TYPE_CHECKING, Final
+
+from twinsock.uapi.capability import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
+from twinsock.uapi.errno import (
+    EACCES,
+    EEXIST,
+    EINVAL,
+    EISDIR,
+    ELOOP,
+    ENAMETOOLONG,
+    ENOENT,
+    ENOTDIR,
+    ENOTEMPTY,
+    EPERM,
+    EROFS,
+)
+from twinsock.uapi.stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_IXGRP
+
+if TYPE_CHECKING:
+    from twinsock.kernel.kernel import Kernel
+    from twinsock.kernel.sched.task import Task
+
+S_ISGID: Final = 0o2000
+S_ISVTX: Final = 0o1000
+MAY_EXEC: Final = 1
+MAY_WRITE: Final = 2
+MAY_READ: Final = 4
+NAME_MAX: Final = 255
+PATH_MAX: Final = 4096
+MAXSYMLINKS: Final = 40
+ROOT_DEV: Final = 0x20  # st_dev of the tree
+
+
+class Inode:
+    """A file, a directory, a link or a socket; `nlink` counts its names."""
+
+    def __init__(self, ino: int, mode: int, uid: int, gid: int) -> None:
+        self.i_ino = ino
+        self.i_mode = mode
+        self.i_uid = uid
+        self.i_gid = gid
+        self.nlink = 1
+        self.parent: Inode | None = None  # directories: where ".." leads
+        self.children: dict[bytes, Inode] = {}  # directories: in order of creation
+        self.data = bytearray()  # regular files, and where a link points to
+
+    def is_dir(self) -> bool:
+        """Tell whether it is a directory."""
+        return self.i_mode & S_IFMT == S_IFDIR
+
+    def is_link(self) -> bool:
+        """Tell whether it is a symbolic link."""
+        return self.i_mode & S_IFMT == S_IFLNK
+
+    def is_sock(self) -> bool:
+        """Tell whether it is a socket."""
+        return self.i_mode & S_IFMT == S_IFSOCK
+
+
+class SuperBlock:
+    """The tree of one kernel."""
+
+    def __init__(self, kernel: "Kernel") -> None:
+        self.kernel = kernel
+        self.read_only = False
+        self._last_ino = 1
+        self.root = Inode(1, S_IFDIR | 0o755, 0, 0)
+        self.root.parent = self.root
+        self.root.nlink = 2
+        for name, mode in ((b"tmp", 0o1777), (b"run", 0o755), (b"var", 0o755), (b"root", 0o700), (b"home", 0o755)):
+            self.add(self.root, name, S_IFDIR | mode, 0, 0)
+
+    def add(self, parent: Inode, name: bytes, mode: int, uid: int, gid: int) -> Inode:
+        """Make an inode under a name that is free."""
+        self._last_ino += 1
+        inode = Inode(self._last_ino, mode, uid, gid)
+        parent.children[name] = inode
+        if inode.is_dir():
+            inode.parent = parent
+            inode.nlink = 2
+            parent.nlink += 1
+        return inode
+
+
+class Path:
+    """A walk's result: the directory, the last name in it and what it stands for (None: nothing yet)."""
+
+    def __init__(self, parent: Inode, last: bytes, inode: Inode | None, wants_dir: bool) -> None:
+        self.parent = parent
+        self.last = last  # b"" when the path ends in "/", "." or ".."
+        self.inode = inode
+        self.wants_dir = wants_dir  # a slash follows the last name
+
+
+def rootfs(kernel: "Kernel") -> SuperBlock:
+    """Return the tree, made at the first question for it."""
+    sb = kernel.rootfs
+    if sb is None:
+        sb = SuperBlock(kernel)
+        kernel.rootfs = sb
+    return sb
+
+
+def inode_permission(task: "Task", inode: Inode, mask: int) -> int:
+    """Check the mode bits and capabilities: 0, -EACCES, or -EROFS."""
+    if mask & MAY_WRITE and rootfs(task.kernel).read_only and not inode.is_sock():
+        return -EROFS
+    cred = task.cred
+    bits = inode.i_mode & 0o777
+    if cred.fsuid == inode.i_uid:
+        bits >>= 6
+    elif inode.i_gid == cred.fsgid or inode.i_gid in cred.groups:
+        bits >>= 3
+    if mask & ~bits & 7 == 0:
+        return 0
+    if inode.is_dir():
+        if not mask & MAY_WRITE and task.capable(CAP_DAC_READ_SEARCH):
+            return 0
+        return 0 if task.capable(CAP_DAC_OVERRIDE) else -EACCES
+    if mask == MAY_READ and task.capable(CAP_DAC_READ_SEARCH):
+        return 0
+    if (not mask & MAY_EXEC or inode.i_mode & 0o111) and task.capable(CAP_DAC_OVERRIDE):
+        return 0
+    return -EACCES
+
+
+def path_lookup(task: "Task", name: bytes, follow: bool) -> tuple[int, Path | None]:
+    """Walk to the last component; a link in last place is followed if `follow` says so. The last name need not exist."""
+    if not name:
+        return -ENOENT, None
+    if len(name) >= PATH_MAX:
+        return -ENAMETOOLONG, None
+    root = rootfs(task.kernel).root
+    here = root if name[:1] == b"/" or task.cwd is None else task.cwd
+    todo = _split(name)
+    links = 0
+    while True:
+        if not here.is_dir():
+            return -ENOTDIR, None
+        err = inode_permission(task, here, MAY_EXEC) if todo else 0
+        if err:
+            return err, None
+        if not todo:
+            return 0, Path(here, b"", here, True)
+        part = todo.pop()
+        if part == b"":  # what a trailing slash leaves
+            continue
+        if part in (b".", b".."):
+            here = here if part == b"." or here.parent is None else here.parent
+            continue
+        if len(part) > NAME_MAX:
+            return -ENAMETOOLONG, None
+        inode = here.children.get(part)
+        last = not todo or todo == [b""]
+        if inode is not None and inode.is_link() and (not last or follow or todo):
+            links += 1
+            if links > MAXSYMLINKS:
+                return -ELOOP, None
+            target = bytes(inode.data)
+            todo += _split(target)
+            if target[:1] == b"/":
+                here = root
+            continue
+        if last:
+            return 0, Path(here, part, inode, bool(todo))
+        if inode is None:
+            return -ENOENT, None
+        here = inode
+
+
+def _split(name: bytes) -> list[bytes]:
+    """Return the components in reverse, b"" first when a slash ends the name."""
+    parts = [part for part in name.split(b"/") if part]
+    if parts and name.endswith(b"/"):
+        parts.append(b"")
+    parts.reverse()
+    return parts
+
+
+def kern_path(task: "Task", name: bytes, follow: bool = True) -> tuple[int, Inode | None]:
+    """Find what a path names: (0, inode), or -ENOENT, -ENOTDIR, -EACCES, -ELOOP, -ENAMETOOLONG."""
+    err, path = path_lookup(task, name, follow)
+    if path is None:
+        return err, None
+    if path.inode is None:
+        return -ENOENT, None
+    if path.wants_dir and not path.inode.is_dir():
+        return -ENOTDIR, None
+    return 0, path.inode
+
+
+def _create(task: "Task", name: bytes, mode: int) -> tuple[int, Inode | None]:
+    """Make an inode of type and permissions `mode` under a new name; the caller has taken the umask off."""
+    err, path = path_lookup(task, name, False)
+    if path is None:
+        return err, None
+    if path.last == b"" or path.inode is not None:
+        return -EEXIST, None
+    if path.wants_dir and mode & S_IFMT != S_IFDIR:
+        return -ENOENT, None
+    sb = rootfs(task.kernel)
+    if sb.read_only:
+        return -EROFS, None
+    err = inode_permission(task, path.parent, MAY_WRITE | MAY_EXEC)
+    if err:
+        return err, None
+    gid = task.cred.fsgid
+    if path.parent.i_mode & S_ISGID:
+        gid = path.parent.i_gid
+        if mode & S_IFMT == S_IFDIR:
+            mode |= S_ISGID
+    return 0, sb.add(path.parent, path.last, mode, task.cred.fsuid, gid)
+
+
+def vfs_mknod(task: "Task", name: bytes, mode: int) -> tuple[int, Inode | None]:
+    """Make a socket inode, as bind(2) does; `mode` includes the type."""
+    return _create(task, name, mode)
+
+
+def sys_mkdir(task: "Task", name: bytes, mode: int) -> int:
+    """mkdir(2)."""
+    return _create(task, name, S_IFDIR | (mode & 0o1777 & ~task.umask))[0]
+
+
+def sys_symlink(task: "Task", target: bytes, name: bytes) -> int:
+    """symlink(2)."""
+    if not target:
+        return -ENOENT
+    err, inode = _create(task, name, S_IFLNK | 0o777)
+    if inode is not None:
+        inode.data = bytearray(target)
+    return err
+
+
+def sys_mknod(task: "Task", name: bytes, mode: int) -> int:
+    """mknod(2) for regular files and sockets."""
+    kind = mode & S_IFMT
+    if kind == S_IFDIR:
+        return -EPERM
+    if kind not in (0, S_IFREG, S_IFSOCK):
+        return -EINVAL
+    return _create(task, name, (kind or S_IFREG) | (mode & 0o7777 & ~task.umask))[0]
+
+
+def sys_link(task: "Task", oldname: bytes, newname: bytes) -> int:
+    """link(2): another name for the same inode."""
+    err, inode = kern_path(task, oldname, False)
+    if inode is None:
+        return err
+    err, path = path_lookup(task, newname, False)
+    if path is None:
+        return err
+    if path.last == b"" or path.inode is not None:
+        return -EEXIST
+    if path.wants_dir:
+        return -ENOENT
+    if rootfs(task.kernel).read_only:
+        return -EROFS
+    err = inode_permission(task, path.parent, MAY_WRITE | MAY_EXEC)
+    if err:
+        return err
+    if inode.is_dir():
+        return -EPERM
+    path.parent.children[path.last] = inode
+    inode.nlink += 1
+    return 0
+
+
+def _may_delete(task: "Task", parent: Inode, inode: Inode, as_dir: bool) -> int:
+    """Check the directory's permissions, its sticky bit and the kind of the inode."""
+    err = inode_permission(task, parent, MAY_WRITE | MAY_EXEC)
+    if err:
+        return err
+    if parent.i_mode & S_ISVTX and task.cred.fsuid not in (inode.i_uid, parent.i_uid) and not task.capable(CAP_FOWNER):
+        return -EPERM
+    if as_dir:
+        return 0 if inode.is_dir() else -ENOTDIR
+    return -EISDIR if inode.is_dir() else 0
+
+
+def sys_unlink(task: "Task", name: bytes) -> int:
+    """unlink(2)."""
+    err, path = path_lookup(task, name, False)
+    if path is None:
+        return err
+    if path.last == b"":
+        return -EISDIR
+    inode = path.inode
+    if inode is None:
+        return -ENOENT
+    if path.wants_dir:
+        return -EISDIR if inode.is_dir() else -ENOTDIR
+    if rootfs(task.kernel).read_only:
+        return -EROFS
+    err = _may_delete(task, path.parent, inode, False)
+    if err:
+        return err
+    vfs_unlink(path.parent, path.last)
+    return 0
+
+
+def vfs_unlink(parent: Inode, name: bytes) -> None:
+    """Take a name away."""
+    inode = parent.children.pop(name)
+    inode.nlink -= 1
+
+
+def sys_rmdir(task: "Task", name: bytes) -> int:
+    """rmdir(2)."""
+    err, path = path_lookup(task, name, False)
+    if path is None:
+        return err
+    if path.last == b"":
+        return -EINVAL if name.rstrip(b"/").endswith(b".") else -ENOTEMPTY
+    inode = path.inode
+    if inode is None:
+        return -ENOENT
+    if rootfs(task.kernel).read_only:
+        return -EROFS
+    err = _may_delete(task, path.parent, inode, True)
+    if err:
+        return err
+    if inode.children:
+        return -ENOTEMPTY
+    del path.parent.children[path.last]
+    path.parent.nlink -= 1
+    inode.nlink = 0
+    return 0
+
+
+def sys_rename(task: "Task", oldname: bytes, newname: bytes) -> int:
+    """rename(2)."""
+    err, old = path_lookup(task, oldname, False)
+    if old is None:
+        return err
+    err, new = path_lookup(task, newname, False)
+    if new is None:
+        return err
+    if old.last == b"" or new.last == b"":
+        return -16  # EBUSY
+    if rootfs(task.kernel).read_only:
+        return -EROFS
+    source = old.inode
+    if source is None:
+        return -ENOENT
+    if not source.is_dir() and (old.wants_dir or new.wants_dir):
+        return -ENOTDIR
+    if _is_inside(new.parent, source):
+        return -EINVAL
+    target = new.inode
+    if target is not None and target.is_dir() and _is_inside(old.parent, target):
+        return -ENOTEMPTY
+    if source is target:
+        return 0
+    err = _may_delete(task, old.parent, source, source.is_dir())
+    if not err:
+        err = (
+            inode_permission(task, new.parent, MAY_WRITE | MAY_EXEC)
+            if target is None
+            else _may_delete(task, new.parent, target, source.is_dir())
+        )
+    if err:
+        return err
+    if target is not None and target.children:
+        return -ENOTEMPTY
+    _move(old, new, source)
+    return 0
+
+
+def _move(old: Path, new: Path, source: Inode) -> None:
+    target = new.inode
+    if target is not None:
+        del new.parent.children[new.last]
+        target.nlink -= 1
+        if target.is_dir():
+            target.nlink = 0
+            new.parent.nlink -= 1
+    del old.parent.children[old.last]
+    new.parent.children[new.last] = source
+    if source.is_dir():
+        source.parent = new.parent
+        old.parent.nlink -= 1
+        new.parent.nlink += 1
+
+
+def _is_inside(inode: Inode, directory: Inode) -> bool:
+    """Tell whether `inode` is the directory or lies below it."""
+    here: Inode | None = inode
+    while here is not None:
+        if here is directory:
+            return True
+        if here.parent is here:
+            return False
+        here = here.parent
+    return False
+
+
+def sys_chmod(task: "Task", name: bytes, mode: int) -> int:
+    """chmod(2)."""
+    err, inode = kern_path(task, name)
+    if inode is None:
+        return err
+    if rootfs(task.kernel).read_only:
+        return -EROFS
+    if task.cred.fsuid != inode.i_uid and not task.capable(CAP_FOWNER):
+        return -EPERM
+    inode.i_mode = inode.i_mode & S_IFMT | mode & 0o7777
+    return 0
+
+
+def sys_chown(task: "Task", name: bytes, uid: int, gid: int) -> int:
+    """chown(2); -1 leaves a value alone."""
+    err, inode = kern_path(task, name)
+    if inode is None:
+        return err
+    if rootfs(task.kernel).read_only:
+        return -EROFS
+    cred = task.cred
+    if not task.capable(0):  # CAP_CHOWN
+        if uid >= 0 and not (cred.fsuid == inode.i_uid == uid):
+            return -EPERM
+        if gid >= 0 and (cred.fsuid != inode.i_uid or not (gid in (cred.fsgid, inode.i_gid) or gid in cred.groups)):
+            return -EPERM
+    if uid >= 0:
+        inode.i_uid = uid
+    if gid >= 0:
+        inode.i_gid = gid
+    if not inode.is_dir():
+        inode.i_mode &= ~0o4000
+        if inode.i_mode & S_IXGRP:
+            inode.i_mode &= ~S_ISGID
+    return 0
+
+
+def sys_stat(task: "Task", name: bytes) -> tuple[int, Inode | None]:
+    """stat(2): (0, inode) or -errno."""
+    return kern_path(task, name)
+
+
+def sys_lstat(task: "Task", name: bytes) -> tuple[int, Inode | None]:
+    """lstat(2): a link itself."""
+    return kern_path(task, name, False)
+
+
+def sys_access(task: "Task", name: bytes, mode: int) -> int:
+    """access(2) with the ids that count for files (AT_EACCESS)."""
+    if mode & ~7:
+        return -EINVAL
+    err, inode = kern_path(task, name)
+    return err if inode is None or not mode else inode_permission(task, inode, mode)
+
+
+def sys_chdir(task: "Task", name: bytes) -> int:
+    """chdir(2)."""
+    err, inode = kern_path(task, name)
+    if inode is None:
+        return err
+    if not inode.is_dir():
+        return -ENOTDIR
+    err = inode_permission(task, inode, MAY_EXEC)
+    if not err:
+        task.cwd = inode
+    return err
+
+
+def sys_umask(task: "Task", mask: int) -> int:
+    """umask(2): the old mask."""
+    old = task.umask
+    task.umask = mask & 0o777
+    return old
+
+
+def sys_getdents(task: "Task", name: bytes) -> tuple[int, list[bytes]]:
+    """List a directory's names in order of creation, as getdents(2) on it would."""
+    err, inode = kern_path(task, name)
+    if inode is None:
+        return err, []
+    if not inode.is_dir():
+        return -ENOTDIR, []
+    err = inode_permission(task, inode, MAY_READ)
+    return (err, []) if err else (0, list(inode.children))
