@@ -28,7 +28,8 @@ def become_nobody() -> None:
 
 def test_a_process_at_its_descriptor_limit_cannot_make_a_socket(in_netns: Runner) -> None:
     def program() -> None:
-        child = subprocess.Popen(["sleep", "30"])
+        child = subprocess.Popen(["sh", "-c", "echo up; read x"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert child.stdout is not None and child.stdout.readline() == b"up\n"
         resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (3, 3))
         try:
             answer = why("8080", "--pid", str(child.pid), prove=False)
@@ -36,7 +37,7 @@ def test_a_process_at_its_descriptor_limit_cannot_make_a_socket(in_netns: Runner
             assert any(action.startswith(f"prlimit --pid {child.pid}") for action in actions(answer))
         finally:
             child.kill()
-            child.wait()
+            child.communicate()
 
     in_netns(program)
 

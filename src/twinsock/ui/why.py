@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from twinsock.inspect.facts import Question
+from twinsock.uapi.errno import EACCES, ENOENT, EPERM, ESRCH
 from twinsock.ui.args import UsageError, decimal, is_number, parse, printable
 
 TYPE_CHECKING = False
@@ -97,8 +98,6 @@ def read_question(args: Args) -> Question:
         question.uid = _user(args.values["--uid"])
     if args.values.get("--wait") and not is_number(args.values["--wait"]):
         raise UsageError(f"--wait takes seconds, not {printable(args.values['--wait'])}")
-    if args.has("--json") and "--wait" in args.values and args.has("--prove"):
-        raise UsageError("--wait and --prove cannot be combined")
     return question
 
 
@@ -150,21 +149,13 @@ def _answer(question: Question, args: Args) -> int:
     from twinsock.host.port import HostPort
 
     port = HostPort()
-    if "--netns" in args.values:
-        question.netns = _namespace(port, args.values["--netns"])
     try:
-        report = examine(port, question)
-        if "--wait" in args.values:
-            from twinsock.ui.wait import wait_until_free
-
-            report = wait_until_free(lambda: examine(port, question), report, args.values["--wait"])
-        if args.has("--prove"):
-            from twinsock.ui.proof import add_proof
-
-            add_proof(report)
+        report = _report(port, question, args)
     except OSError as error:
         print(f"twinsock why: {_problem(question, error)}", file=sys.stderr)
-        return 3 if error.errno in (1, 13) else USAGE_EXIT
+        return 3 if error.errno in (EPERM, EACCES) else USAGE_EXIT
+    finally:
+        port.close()
     if args.has("--json"):
         from twinsock.ui.why_json import write_json
 
@@ -177,6 +168,22 @@ def _answer(question: Question, args: Args) -> int:
         draw(paper, report)
         sys.stdout.write(paper.text())
     return report.exit_code()
+
+
+def _report(port: HostPort, question: Question, args: Args) -> Report:
+    """Make the report that the command line asks for. Raises OSError and UsageError."""
+    if "--netns" in args.values:
+        question.netns = _namespace(port, args.values["--netns"])
+    report = examine(port, question)
+    if "--wait" in args.values:
+        from twinsock.ui.wait import wait_until_free
+
+        report = wait_until_free(lambda: examine(port, question), report, args.values["--wait"])
+    if args.has("--prove"):
+        from twinsock.ui.proof import add_proof
+
+        add_proof(report)
+    return report
 
 
 def examine(port: HostPort, question: Question) -> Report:
@@ -205,7 +212,7 @@ def examine(port: HostPort, question: Question) -> Report:
 
 def _problem(question: Question, error: OSError) -> str:
     """Say in one line what could not be read."""
-    if error.errno in (2, 3) and question.pid:
+    if error.errno in (ENOENT, ESRCH) and question.pid:
         return f"there is no process {question.pid}"
     return printable_line(error.strerror or str(error))
 
