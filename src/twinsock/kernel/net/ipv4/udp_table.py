@@ -121,7 +121,8 @@ def udp_lib_get_port(sk: UdpPortSock, snum: int) -> int:
         observer = sk.sk_net.bind_observer
         if observer is not None:
             if snum:
-                observer.refused(sk, "udp_lib_lport_inuse", -EADDRINUSE)
+                by = "udp_lib_lport_inuse2" if _asks_hash2(sk, table, snum) else "udp_lib_lport_inuse"
+                observer.refused(sk, by, -EADDRINUSE)
             observer.refused(sk, "udp_lib_get_port", -EADDRINUSE)
             observer.refused(sk, "udp_v6_get_port" if sk.sk_family == AF_INET6 else "udp_v4_get_port", -EADDRINUSE)
         return -EADDRINUSE
@@ -144,8 +145,7 @@ def udp_autobind(sk: UdpPortSock) -> int:
 
 def udp_lib_port_in_use(sk: UdpPortSock, table: UdpTable, port: int) -> bool:
     """Tell whether the first owner that counts refuses `sk`: one that merely has SO_REUSEPORT in common ends the search too."""
-    is_v4, saddr, v6_saddr = local_key(sk)
-    if table.owners_of.get(port, 0) > _MANY_OWNERS and not is_any(is_v4, saddr, v6_saddr):
+    if _asks_hash2(sk, table, port):
         own, null = table.slot2(table.portaddr_hash(sk, port)), table.slot2(table.null_hash(port))
         return _in_use2(sk, own, port) or (null is not own and _in_use2(sk, null, port))
     owner = table.slot(port).first
@@ -158,6 +158,12 @@ def udp_lib_port_in_use(sk: UdpPortSock, table: UdpTable, port: int) -> bool:
                 return False
         owner = owner.sk_next
     return False
+
+
+def _asks_hash2(sk: UdpPortSock, table: UdpTable, port: int) -> bool:
+    """Tell whether a specific address meets so many owners that only those of its own and of the wildcard are asked."""
+    is_v4, saddr, v6_saddr = local_key(sk)
+    return table.owners_of.get(port, 0) > _MANY_OWNERS and not is_any(is_v4, saddr, v6_saddr)
 
 
 def _in_use2(sk: UdpPortSock, slot: UdpHslot2, port: int) -> bool:
