@@ -4,7 +4,7 @@ from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.core.addrs import AddressTable
 from twinsock.kernel.net.core.net import Socket
 from twinsock.kernel.net.core.net_namespace import Net
-from twinsock.kernel.net.core.sock import Sock, SockCommon
+from twinsock.kernel.net.core.sock import SK_FORCE_REUSE, Sock, SockCommon
 from twinsock.kernel.net.ipv4.adopt import adopt_tcp, new_socket, new_tcp_sock, new_timewait_sock, set_addresses
 from twinsock.kernel.net.ipv4.af_inet import inet_bind
 from twinsock.kernel.net.ipv4.bind_observer import (
@@ -16,8 +16,9 @@ from twinsock.kernel.net.ipv4.bind_observer import (
     BindObserver,
 )
 from twinsock.kernel.net.ipv4.inet_connection_sock import InetConnectionSock, inet_csk_listen_start
+from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_BIND_ADDRESS_NO_PORT
 from twinsock.kernel.net.ipv6.af_inet6 import inet6_bind
-from twinsock.kernel.sched.task import Cred, Task
+from twinsock.kernel.sched.task import Cred, Task, UserNamespace
 from twinsock.uapi.errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENODEV
 from twinsock.uapi.if_ import IFF_LOOPBACK
 from twinsock.uapi.rtnetlink import RT_SCOPE_HOST, RT_SCOPE_LINK
@@ -196,3 +197,68 @@ def test_an_exhausted_range_is_told_with_its_ends() -> None:
     assert host.bind(host.socket(), "0.0.0.0", 0) == -EADDRINUSE
     assert host.observer.exhausted == (40000, 40000)
     assert host.observer.path == ["inet_csk_find_open_port", "inet_csk_get_port", "__inet_bind", "inet_bind"]
+
+
+def test_a_vrf_has_ports_of_its_own_unless_tcp_l3mdev_accept_joins_them() -> None:
+    for accept in (0, 1):
+        host = Host()
+        table = host.net.addrs
+        assert isinstance(table, AddressTable)
+        table.add_device(9, 0, master=9)
+        table.add_device(10, 0, master=9)
+        host.net.ipv4.sysctl_tcp_l3mdev_accept = accept
+        outside, inside, beside = host.socket(), host.socket(), host.socket()
+        csk(inside).sk_bound_dev_if = 9
+        csk(beside).sk_bound_dev_if = 10
+        assert host.bind(inside, "0.0.0.0", 8080) == 0
+        assert host.bind(beside, "0.0.0.0", 8080) == 0  # another device of the same VRF
+        assert csk(inside).icsk_bind_hash is csk(beside).icsk_bind_hash
+        assert host.bind(outside, "0.0.0.0", 8080) == (-EADDRINUSE if accept else 0)
+
+
+def test_a_capable_user_of_the_namespace_may_bind_a_privileged_port() -> None:
+    host = Host(uid=1000)
+    host.net.user_ns = UserNamespace(host.net.user_ns, owner=1000)
+    assert host.bind(host.socket(), "127.0.0.1", 80) == 0
+    host.net.user_ns = UserNamespace(host.net.kernel.init_user_ns, owner=1001)
+    assert host.bind(host.socket(), "127.0.0.1", 81) == -EACCES
+    host.net.ipv4.sysctl_ip_prot_sock = 81
+    assert host.bind(host.socket(), "127.0.0.1", 81) == 0
+
+
+def test_ip_bind_address_no_port_leaves_the_port_to_listen_and_the_address_open() -> None:
+    host = Host()
+    sock = host.socket()
+    csk(sock).inet_assign_bit(INET_FLAGS_BIND_ADDRESS_NO_PORT, True)
+    assert host.bind(sock, "127.0.0.1", 0) == 0
+    assert host.bind(sock, "10.1.1.1", 0) == 0
+    assert csk(sock).sk_num == 0
+    assert inet_csk_listen_start(csk(sock)) == 0
+    assert csk(sock).inet_sport == csk(sock).sk_num != 0
+    assert csk(sock).sk_rcv_saddr == 0x0A010101
+
+
+def test_multicast_and_broadcast_are_received_on_but_not_sent_from() -> None:
+    host = Host()
+    for addr in ("224.0.0.1", "255.255.255.255", "10.1.1.255"):
+        sock = host.socket()
+        assert host.bind(sock, addr, 8080) == 0
+        assert csk(sock).sk_rcv_saddr != 0 and csk(sock).inet_saddr == 0
+
+
+def test_ip_autobind_reuse_shares_ports_of_reuseaddr_sockets_only() -> None:
+    host = Host()
+    ipv4 = host.net.ipv4
+    ipv4.ip_local_ports_low = ipv4.ip_local_ports_high = 40000
+    ipv4.sysctl_ip_autobind_reuse = 1
+    assert host.bind(host.socket(reuse=1, reuseport=1), "0.0.0.0", 0) == 0
+    assert host.bind(host.socket(reuse=1), "0.0.0.0", 0) == 0
+    assert host.bind(host.socket(reuse=1, reuseport=1), "0.0.0.0", 0) == -EADDRINUSE
+    assert host.bind(host.socket(), "0.0.0.0", 0) == -EADDRINUSE
+    assert host.bind(host.socket(reuseport=1), "0.0.0.0", 0) == -EADDRINUSE
+
+
+def test_tcp_repair_skips_every_check() -> None:
+    host = Host()
+    assert host.bind(host.socket(), "0.0.0.0", 8080) == 0
+    assert host.bind(host.socket(reuse=SK_FORCE_REUSE), "0.0.0.0", 8080) == 0
