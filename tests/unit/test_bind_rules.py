@@ -98,7 +98,7 @@ def test_second_bind_names_the_owner_and_the_path() -> None:
     assert host.bind(first, "0.0.0.0", 8080) == 0
     assert host.bind(host.socket(reuse=1), "0.0.0.0", 8080) == -EADDRINUSE
     assert host.observer.seen == [(first.sk, RULE_NO_SHARED_FLAG)]
-    assert host.observer.path == ["inet_csk_bind_conflict", "inet_csk_get_port", "__inet_bind", "inet_bind"]
+    assert host.observer.path == ["inet_csk_bind_conflict", "inet_csk_get_port", "__inet_bind", "inet_bind_sk", "inet_bind"]
 
 
 def test_second_bind_to_a_listening_port_is_refused_even_with_reuseaddr() -> None:
@@ -196,7 +196,7 @@ def test_an_exhausted_range_is_told_with_its_ends() -> None:
     assert host.bind(host.socket(), "0.0.0.0", 0) == 0
     assert host.bind(host.socket(), "0.0.0.0", 0) == -EADDRINUSE
     assert host.observer.exhausted == (40000, 40000)
-    assert host.observer.path == ["inet_csk_find_open_port", "inet_csk_get_port", "__inet_bind", "inet_bind"]
+    assert host.observer.path == ["inet_csk_find_open_port", "inet_csk_get_port", "__inet_bind", "inet_bind_sk", "inet_bind"]
 
 
 def test_a_vrf_has_ports_of_its_own_unless_tcp_l3mdev_accept_joins_them() -> None:

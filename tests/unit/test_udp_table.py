@@ -33,7 +33,7 @@ def test_a_plain_second_bind_is_refused_and_the_path_is_told() -> None:
     assert bind(host, first, "0.0.0.0", 53) == 0
     assert bind(host, udp(host, reuse=1), "127.0.0.1", 53) == -EADDRINUSE
     assert host.observer.seen == [(first.sk, RULE_NO_SHARED_FLAG)]
-    assert host.observer.path == ["udp_lib_lport_inuse", "udp_lib_get_port", "udp_v4_get_port", "__inet_bind", "inet_bind"]
+    assert host.observer.path == ["udp_lib_lport_inuse", "udp_lib_get_port", "udp_v4_get_port", "__inet_bind", "inet_bind_sk", "inet_bind"]
 
 
 def test_the_first_mate_met_hides_older_owners() -> None:

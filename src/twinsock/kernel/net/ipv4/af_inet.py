@@ -33,10 +33,14 @@ def inet_bind(task: Task, sock: Socket, addr: bytes) -> int:
     """Bind an AF_INET socket to a `struct sockaddr_in`, bind(2)."""
     sk = sock.sk
     assert isinstance(sk, InetSock)
-    if len(addr) < _SOCKADDR_IN_LEN:
-        return bind_refused(sk, "inet_bind", -EINVAL)
-    err = __inet_bind(task, sk, addr)
+    err = inet_bind_sk(task, sk, addr)
     return bind_refused(sk, "inet_bind", err) if err else 0
+
+
+def inet_bind_sk(task: Task, sk: InetSock, addr: bytes) -> int:
+    """Bind an AF_INET protocol socket."""
+    err = -EINVAL if len(addr) < _SOCKADDR_IN_LEN else __inet_bind(task, sk, addr)
+    return bind_refused(sk, "inet_bind_sk", err) if err else 0
 
 
 def __inet_bind(task: Task, sk: InetSock, addr: bytes) -> int:

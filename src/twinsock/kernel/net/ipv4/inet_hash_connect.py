@@ -65,7 +65,9 @@ def _connect_from(sk: InetConnectionSock, lport: int, automatic: bool) -> int:
     if not free:
         observer = sk.sk_net.bind_observer
         if observer is not None and not automatic:
-            observer.refused(sk, "__inet_check_established", -EADDRNOTAVAIL)
+            by = "__inet6_check_established" if sk_is_v6_flow(sk) else "__inet_check_established"
+            observer.refused(sk, by, -EADDRNOTAVAIL)
+            observer.refused(sk, "__inet_hash_connect", -EADDRNOTAVAIL)
         return -EADDRNOTAVAIL
     if automatic:
         _own_port(sk, lport)

@@ -30,10 +30,14 @@ def inet6_bind(task: Task, sock: Socket, addr: bytes) -> int:
     """Bind an AF_INET6 socket to a `struct sockaddr_in6`, bind(2)."""
     sk = sock.sk
     assert isinstance(sk, InetSock)
-    if len(addr) < _SIN6_LEN_RFC2133:
-        return bind_refused(sk, "inet6_bind", -EINVAL)
-    err = __inet6_bind(task, sk, addr)
+    err = inet6_bind_sk(task, sk, addr)
     return bind_refused(sk, "inet6_bind", err) if err else 0
+
+
+def inet6_bind_sk(task: Task, sk: InetSock, addr: bytes) -> int:
+    """Bind an AF_INET6 protocol socket."""
+    err = -EINVAL if len(addr) < _SIN6_LEN_RFC2133 else __inet6_bind(task, sk, addr)
+    return bind_refused(sk, "inet6_bind_sk", err) if err else 0
 
 
 def __inet6_bind(task: Task, sk: InetSock, addr: bytes) -> int:
