@@ -39,7 +39,8 @@ import pytest
 
 from tests.netns import netns_missing, run_in_netns
 from tests.parity.host_sys import HostSys
-from twinsock.kernel.boot import start_kernel
+from twinsock.kernel.boot import net_init_loopback, start_kernel
+from twinsock.kernel.net.core.net_namespace import copy_net_ns
 from twinsock.runtime.facade import TwinEnv
 from twinsock.runtime.facade_sys import TwinSys
 
@@ -145,7 +146,10 @@ class TestedTwinEnv(TwinEnv):
     """The twin with what the harness adds."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(start_kernel(seed))
+        kernel = start_kernel(seed)
+        net = copy_net_ns(kernel.tasks[0])
+        net_init_loopback(net)
+        super().__init__(kernel, net)
         self.sys = TwinSys(self)
 
     def sysctl(self, path: str, value: str | None = None) -> str | int:
@@ -155,7 +159,7 @@ class TestedTwinEnv(TwinEnv):
             err, text = sysctl_read(self.task, f"net/{path}")
             return err if err < 0 else text
         err = sysctl_write(self.task, f"net/{path}", value.encode())
-        return err
+        return err if err < 0 else len(value)
 
     def proc(self, path: str) -> str:
         from twinsock.kernel.fs.proc.net import read_proc_net  # type: ignore[import-not-found,unused-ignore]

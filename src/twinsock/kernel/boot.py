@@ -4,6 +4,8 @@ Each family has one function that registers it. They run in Linux's order, which
 
 from twinsock.kernel.drivers.loopback import loopback_init
 from twinsock.kernel.kernel import Kernel
+from twinsock.kernel.net.core.dev import dev_open
+from twinsock.kernel.net.core.net_namespace import Net
 from twinsock.kernel.net.ipv4.ip_init import ip_init
 from twinsock.kernel.net.ipv6.ip6_init import ip6_init
 from twinsock.kernel.sched.task import Task
@@ -14,6 +16,7 @@ def start_kernel(seed: int = 0, clock: Clock | None = None) -> Kernel:
     """Boot a host with every protocol family; `init_net` exists, and pid 1 is `kernel.tasks[0]`."""
     kernel = Kernel(seed, clock)
     do_initcalls(kernel)
+    net_init_loopback(kernel.init_net)
     kernel.new_task("init")
     return kernel
 
@@ -23,6 +26,12 @@ def do_initcalls(kernel: Kernel) -> None:
     ip_init(kernel)
     ip6_init(kernel)
     loopback_init(kernel)
+
+
+def net_init_loopback(net: Net) -> None:
+    """Bring a namespace's `lo` up, as start-up scripts do."""
+    if net.loopback_dev is not None:
+        dev_open(net.loopback_dev)
 
 
 def init_task(kernel: Kernel) -> Task:

@@ -114,6 +114,9 @@ class Kernel(SoftirqRunner):
         self.sysctl_wmem_max = 4194304
         self.sysctl_max_skb_frags = 17
         self.sysctl_mem_pcpu_rsv = 256  # pages
+        self.sysctl_tcp_mem = [287832, 383779, 575664]  # pages: of a host with 24 GB
+        self.sysctl_udp_mem = [575667, 767559, 1151334]
+        self.sysctl_tcp_max_orphans = 131072
         self.max_user_watches = 231000  # fs.epoll.max_user_watches
         self.epoll_watches = 0
         self.pipe_max_size = 1048576

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
+from twinsock.kernel.net.core.dev import dev_get_by_index, dev_get_by_name
 from twinsock.uapi.capability import CAP_NET_ADMIN
 from twinsock.uapi.errno import EFAULT, ENODEV, ENOIOCTLCMD, EOPNOTSUPP, EPERM
 from twinsock.uapi.sockios import (
@@ -21,22 +22,6 @@ if TYPE_CHECKING:
 
 IFNAMSIZ: Final = 16
 IFREQ_SIZE: Final = 40
-
-
-def dev_get_by_name(net: "Net", name: str) -> "NetDevice | None":
-    """Return the device of that name."""
-    for dev in net.dev_base:
-        if dev.name == name:
-            return dev
-    return None
-
-
-def dev_get_by_index(net: "Net", ifindex: int) -> "NetDevice | None":
-    """Return the device of that index."""
-    for dev in net.dev_base:
-        if dev.ifindex == ifindex:
-            return dev
-    return None
 
 
 def dev_ioctl(net: "Net", task: "Task", cmd: int, arg: bytes | None) -> tuple[int, bytes]:

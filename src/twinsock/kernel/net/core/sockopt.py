@@ -6,7 +6,7 @@ itself, device memory, MPTCP and AF_XDP specialities."""
 from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.fs.pidfd import pidfd_prepare
-from twinsock.kernel.net.core.dev_ioctl import dev_get_by_index, dev_get_by_name
+from twinsock.kernel.net.core.dev import dev_get_by_index, dev_get_by_name
 from twinsock.kernel.net.core.filter import sk_attach_filter, sk_detach_filter, sk_get_filter, sk_reuseport_attach, sk_reuseport_detach
 from twinsock.kernel.net.core.net import Socket
 from twinsock.kernel.net.core.sock import (

@@ -1,0 +1,230 @@
+"""/proc/sys/net: which entries there are, who sees and may write them, what they do (Linux: net/sysctl_net.c and the tables beside
+the protocols).
+
+    sysctl_read(task, "net/core/somaxconn")            (0, "4096\\n")
+    sysctl_write(task, "net/core/somaxconn", b"128")   0 or -errno
+
+Most entries are numbers in a field. An entry of the initial namespace alone does not exist elsewhere (-ENOENT); a few are shown
+read-only there (-EACCES)."""
+
+from typing import TYPE_CHECKING, Final
+
+from twinsock.kernel import sysctl
+from twinsock.kernel.net.sysctl_tables import DEVCONF_BOOLS, IPV4, IPV6, NET_CORE, UNIX, make_table
+from twinsock.kernel.sysctl import CtlTable
+from twinsock.uapi.capability import CAP_NET_ADMIN
+from twinsock.uapi.errno import EACCES, EINVAL, ENOENT
+
+if TYPE_CHECKING:
+    from twinsock.kernel.net.core.net_namespace import Net
+    from twinsock.kernel.sched.task import Task
+
+_TABLE: Final[dict[str, CtlTable]] = make_table(NET_CORE + IPV4 + IPV6 + UNIX)
+
+
+def sysctl_find(net: "Net", path: str) -> CtlTable | None:
+    """Return the entry that a namespace shows under a path, or None."""
+    entry = _TABLE.get(path)
+    if entry is None:
+        return _devconf_entry(net, path)
+    if entry.global_only and not net.is_init_net():
+        return None
+    return entry if hasattr(_holder(net, entry), entry.field) else None
+
+
+def sysctl_list(net: "Net") -> list[str]:
+    """Return every path below /proc/sys/net that the namespace shows, sorted; net.*.conf.* aside."""
+    return sorted([path for path in _TABLE if sysctl_find(net, path) is not None])
+
+
+def sysctl_mode(net: "Net", entry: CtlTable) -> int:
+    """Return the mode that the namespace shows."""
+    return entry.mode if net.is_init_net() else entry.mode & entry.child_mode
+
+
+def _devconf_entry(net: "Net", path: str) -> CtlTable | None:
+    """Return an entry of net.ipv4.conf.* or net.ipv6.conf.*, whose fields are named like the files."""
+    parts = path.split("/")
+    if len(parts) != 5 or parts[0] != "net" or parts[2] != "conf":
+        return None
+    entry = CtlTable(path, f"{parts[1]}/{parts[3]}", parts[4])
+    holder = _holder(net, entry)
+    if holder is None or not isinstance(getattr(holder, parts[4], None), int):
+        return None
+    if parts[4] in DEVCONF_BOOLS:
+        entry.low, entry.high = 0, 1
+    return entry
+
+
+def _holder(net: "Net", entry: CtlTable) -> object:
+    """Return the object that has an entry's field."""
+    name = entry.holder
+    if name == "core":
+        return net.core
+    if name == "ipv4":
+        return net.ipv4
+    if name == "ipv6":
+        return net.ipv6
+    if name == "unix":
+        return getattr(net, "unx", None)
+    if name == "kernel":
+        return net.kernel
+    family, _, which = name.partition("/")
+    netns = net.ipv4 if family == "ipv4" else net.ipv6
+    if which == "all":
+        return netns.devconf_all
+    if which == "default":
+        return netns.devconf_dflt
+    for dev in net.dev_base:
+        if dev.name == which:
+            in_dev = getattr(dev, "ip_ptr" if family == "ipv4" else "ip6_ptr", None)
+            return getattr(in_dev, "cnf", None)
+    return None
+
+
+def net_ctl_permissions(task: "Task", net: "Net", entry: CtlTable) -> int:
+    """Return the rwx bits that the task has on an entry."""
+    mode = sysctl_mode(net, entry)
+    if task.ns_capable(net.user_ns, CAP_NET_ADMIN) or task.cred.euid == net.user_ns.owner:
+        return mode >> 6 & 7
+    if task.cred.egid == 0:
+        return mode >> 3 & 7
+    return mode & 7
+
+
+def _get(net: "Net", entry: CtlTable) -> list[int]:
+    value = getattr(_holder(net, entry), entry.field)
+    return value if isinstance(value, list) else [value]
+
+
+def _put(net: "Net", entry: CtlTable, values: list[int]) -> None:
+    holder = _holder(net, entry)
+    value = getattr(holder, entry.field)
+    if isinstance(value, list):
+        value[:] = values
+    else:
+        setattr(holder, entry.field, values[0])
+
+
+def sysctl_read(task: "Task", path: str) -> tuple[int, str]:
+    """Read an entry: (0, text), or (-ENOENT or -EACCES, nothing)."""
+    net = task.net
+    entry = sysctl_find(net, path)
+    if entry is None:
+        return -ENOENT, ""
+    if not net_ctl_permissions(task, net, entry) & 4:
+        return -EACCES, ""
+    return 0, sysctl_show(net, entry)
+
+
+def sysctl_show(net: "Net", entry: CtlTable) -> str:
+    """Return the text of an entry."""
+    ipv4 = net.ipv4
+    if entry.kind == sysctl.PORT_RANGE:
+        return sysctl.format_ints([ipv4.ip_local_ports_low, ipv4.ip_local_ports_high])
+    if entry.kind == sysctl.BITMAP:
+        return sysctl.format_bitmap(ipv4.sysctl_local_reserved_ports)
+    if entry.kind == sysctl.STRING:
+        return f"{getattr(_holder(net, entry), entry.field)}\n"
+    values = _get(net, entry)
+    clock = net.kernel.clock
+    if entry.kind == sysctl.JIFFIES:
+        values = [value // clock.hz for value in values]
+    elif entry.kind == sysctl.MS_JIFFIES:
+        values = [value * 1000 // clock.hz for value in values]
+    return sysctl.format_ints(values)
+
+
+def sysctl_write(task: "Task", path: str, text: bytes) -> int:
+    """Write an entry at offset 0: 0 or -errno."""
+    net = task.net
+    entry = sysctl_find(net, path)
+    if entry is None:
+        return -ENOENT
+    if not net_ctl_permissions(task, net, entry) & 2:
+        return -EACCES
+    if not text:
+        return 0
+    return sysctl_store(net, entry, text)
+
+
+def sysctl_store(net: "Net", entry: CtlTable, text: bytes) -> int:
+    """Parse a text into an entry: 0 or -EINVAL."""
+    kind = entry.kind
+    if kind == sysctl.PORT_RANGE:
+        return ipv4_local_port_range(net, text)
+    if kind == sysctl.PRIV_PORT:
+        return ipv4_privileged_ports(net, entry, text)
+    if kind == sysctl.BITMAP:
+        err, ranges = sysctl.parse_bitmap(text, 65536)
+        if not err:
+            net.ipv4.sysctl_local_reserved_ports = ranges
+        return err
+    if kind == sysctl.PING_RANGE:
+        return ipv4_ping_group_range(net, entry, text)
+    if kind == sysctl.STRING:
+        return _store_string(net, entry, text)
+    if entry.field == "sysctl_tcp_reordering":
+        entry = CtlTable(entry.path, entry.holder, entry.field, kind, 1, getattr(net.ipv4, "sysctl_tcp_max_reordering", 300))
+    values = list(_get(net, entry))
+    if kind in (sysctl.U8, sysctl.UINT):
+        err = sysctl.write_uint(text, values, entry)
+    elif kind == sysctl.ULONG:
+        err = sysctl.write_ulongs(text, values, entry)
+    elif kind == sysctl.MS_JIFFIES:
+        err = sysctl.write_msecs(text, values)
+        if not err:
+            values = [net.kernel.clock.msecs_to_jiffies(value) for value in values]
+    else:
+        err = sysctl.write_ints(text, values, entry, net.kernel.clock.hz if kind == sysctl.JIFFIES else 1)
+    if not err or kind != sysctl.MS_JIFFIES:
+        _put(net, entry, values)
+    return err
+
+
+def _store_string(net: "Net", entry: CtlTable, text: bytes) -> int:
+    value = text.split(b"\n")[0].split(b"\0")[0].strip().decode("latin-1")
+    known = getattr(net.kernel, "tcp_cong_list", None)
+    if known is not None and value not in known:
+        return -ENOENT
+    setattr(_holder(net, entry), entry.field, value)
+    return 0
+
+
+def ipv4_local_port_range(net: "Net", text: bytes) -> int:
+    """ip_local_port_range: two ports in order, not below ip_unprivileged_port_start."""
+    ipv4 = net.ipv4
+    ports = [ipv4.ip_local_ports_low, ipv4.ip_local_ports_high]
+    err = sysctl.write_ints(text, ports, CtlTable("", "", "", sysctl.INT, 1, 65535), 1)
+    if err:
+        return err
+    if ports[1] < ports[0] or ports[0] < ipv4.sysctl_ip_prot_sock:
+        return -EINVAL
+    if not (ports[0] ^ ports[1]) & 1:
+        net.kernel.log.append("ip_local_port_range: prefer different parity for start/end values.")
+    ipv4.ip_local_ports_low, ipv4.ip_local_ports_high = ports[0], ports[1]
+    return 0
+
+
+def ipv4_privileged_ports(net: "Net", entry: CtlTable, text: bytes) -> int:
+    """ip_unprivileged_port_start: not above the range of automatic ports."""
+    ports = [net.ipv4.sysctl_ip_prot_sock]
+    err = sysctl.write_ints(text, ports, entry, 1)
+    if err:
+        return err
+    if net.ipv4.ip_local_ports_low < ports[0]:
+        return -EINVAL
+    net.ipv4.sysctl_ip_prot_sock = ports[0]
+    return 0
+
+
+def ipv4_ping_group_range(net: "Net", entry: CtlTable, text: bytes) -> int:
+    """ping_group_range: a pair of groups; a pair in the wrong order allows nobody."""
+    groups = list(_get(net, entry))
+    err = sysctl.write_ulongs(text, groups, entry)
+    if err:
+        return err
+    if groups[0] == sysctl.UINT_MAX or groups[1] == sysctl.UINT_MAX:
+        return -EINVAL
+    _put(net, entry, [1, 0] if groups[1] < groups[0] else groups)
+    return 0
