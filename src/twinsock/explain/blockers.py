@@ -40,6 +40,7 @@ RULE_IDS = {
     RULE_AUTOMATIC: "automatic-port",
 }
 PARENTS_SHOWN = 3
+_ORDER = {"LISTEN": 0, "BOUND": 1, "TIME_WAIT": 3, "FIN_WAIT2": 3}
 TIME_WAIT_MS = 60_000
 
 
@@ -51,6 +52,7 @@ def describe_blockers(report: Report, snapshot: Snapshot, attempt: Attempt) -> N
         blocker = describe(snapshot, snapshot.sockets[index], index, rule, snapshot.counts[index])
         report.blockers.append(blocker)
     _merge(report)
+    report.blockers.sort(key=lambda blocker: _ORDER.get(blocker.state, 2))  # what listens matters most
 
 
 def describe(snapshot: Snapshot, record: SocketRecord, index: int, rule: int, count: int) -> Blocker:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from twinsock.inspect.facts import Question, Snapshot
 
 FREE_PORTS_SHOWN = 3
+_OPEN = (1, 4, 5, 8)  # ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT
 
 
 class Search:
@@ -145,10 +146,10 @@ def _owners(search: Search) -> None:
         return
     if not search.works(search.question, frozenset(gone)):
         return
-    left = [record for record in search.snapshot.sockets if record.inode and record.state in (1, 8)]
     text = f"stops {join_words(names)}, which frees the address"
-    if left and search.question.protocol != IPPROTO_UDP:
-        text += "; its open connections may then stay in TIME_WAIT for 60 s"
+    lingering = [index for index in gone if index >= 0 and search.snapshot.sockets[index].state in _OPEN]
+    if lingering and search.question.protocol != IPPROTO_UDP and not search.works(search.question, frozenset(gone.difference(lingering))):
+        text = f"stops {join_words(names)}; its open connections may hold the address in TIME_WAIT for another 60 s"
     search.add(" && ".join(actions), text)
 
 

@@ -7,7 +7,7 @@ prohibitions. Left out: firewalls, and everything beyond this host.
 from __future__ import annotations
 
 from twinsock.inspect.facts import Snapshot, Way
-from twinsock.inspect.gather import add_sockets, find_devices, read_addresses, read_task
+from twinsock.inspect.gather import add_sockets, find_devices, read_addresses, read_task, sockets_of_port
 from twinsock.inspect.links import parse_route
 from twinsock.inspect.sockets import inet_sockets
 from twinsock.inspect.sysctl import bind_sysctls
@@ -43,8 +43,7 @@ def take_connect_snapshot(port: KernelPort, files: Files, question: Question) ->
     snapshot.way = find_way(port, snapshot)
     low, high = snapshot.sysctls.port_range
     here = bc_and(bc_port(INET_DIAG_BC_S_GE, low), bc_port(INET_DIAG_BC_S_LE, high))
-    for family in (AF_INET, AF_INET6):
-        add_sockets(port, snapshot, family, here, keep_all=True)
+    add_sockets(port, snapshot, here, keep_all=True)
     if question.protocol != IPPROTO_UDP:
         _mark_automatic(port, snapshot, bc_and(here, bc_autobound()))
     if snapshot.way.type == RTN_LOCAL:
@@ -102,7 +101,7 @@ def _find_listeners(port: KernelPort, snapshot: Snapshot) -> None:
     protocol = IPPROTO_UDP if question.protocol == IPPROTO_UDP else 6
     for family in (AF_INET, AF_INET6):
         try:
-            snapshot.servers += inet_sockets(port, family, protocol, states, snapshot.netns, local_port=question.port)
+            snapshot.servers += sockets_of_port(port, family, protocol, states, snapshot.netns, question.port)
         except OSError:
             continue
     inodes = {record.inode for record in snapshot.servers if record.inode}
