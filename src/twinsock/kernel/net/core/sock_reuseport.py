@@ -1,7 +1,9 @@
 """Groups of sockets that share an address by SO_REUSEPORT (Linux: net/core/sock_reuseport.c, sheet 03, 3.10).
 
 socks   [ a | b | c ]        num_socks = 3: they share the traffic
-closed  [ d ]                num_closed_socks = 1: was shut down, and may hand its connections to the others"""
+closed  [ d ]                num_closed_socks = 1: was shut down, and may hand its connections to the others
+
+Left out: eBPF programs (D-bind-3)."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
 
 _MIN_SIZE: Final = 16
-_MANY_OWNERS: Final = 10  # beyond this a specific address asks hash2
+_MANY_OWNERS: Final = 10  # Twin: D-bind-2: beyond this many owners of a port a specific address asks hash2
 
 
 class UdpHslot2:
