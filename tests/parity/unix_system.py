@@ -648,6 +648,7 @@ def _name_of(ret: int) -> Result:
 def _run_on_twin(program: Program) -> Result:
     kernel = Kernel(seed=1)
     af_unix_init(kernel)
+    kernel.new_task("init")
     task = kernel.new_task("program")
     task.handled_signals = 1 << 23
     assert namei.sys_mkdir(task, b"/tmp/d", 0o777) == 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.fs.file import fd_install, fget, get_file, get_unused_fd_flags
 from twinsock.kernel.fs.pidfd import pidfd_prepare
-from twinsock.kernel.net.core.sock import SK_SCM_CREDENTIALS, SK_SCM_PIDFD, SK_SCM_RIGHTS
+from twinsock.kernel.net.core.sock import SK_SCM_CREDENTIALS, SK_SCM_PIDFD
 from twinsock.kernel.net.unix.garbage import unix_add_edges, unix_del_edges
 from twinsock.kernel.net.unix.unix_sock import ScmFpList, UnixSkb, UnixSock, UnixState, unix_may_passcred
 from twinsock.uapi.capability import CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_RESOURCE
@@ -68,10 +68,10 @@ def _scm_take(task: "Task", scm: ScmCookie, kind: int, data: bytes) -> int:
     pid = int.from_bytes(data[:4], "little", signed=True)
     uid = int.from_bytes(data[4:8], "little")
     gid = int.from_bytes(data[8:], "little")
-    if not _scm_check_creds(task, pid, uid, gid):
-        return -EPERM
     if uid == 0xFFFFFFFF or gid == 0xFFFFFFFF:
         return -EINVAL
+    if not _scm_check_creds(task, pid, uid, gid):
+        return -EPERM
     if not _pid_exists(task, pid):
         return -ESRCH
     scm.pid = pid
@@ -163,8 +163,8 @@ def too_many_unix_fds(task: "Task") -> bool:
 
 
 def unix_maybe_add_creds(task: "Task", skb: UnixSkb, sk: UnixSock, other: UnixSock) -> None:
-    """Put the sender's ids on the message when either side asked for credentials."""
-    if skb.pid == 0 and (unix_may_passcred(sk) or unix_may_passcred(other)):
+    """Put the sender's ids on the message when either side asked for credentials, or may still ask: it is not accepted yet."""
+    if skb.pid == 0 and (unix_may_passcred(sk) or unix_may_passcred(other) or other.sk_socket is None):
         skb.pid = task.tgid
         skb.uid = task.cred.uid
         skb.gid = task.cred.gid
@@ -228,8 +228,7 @@ def scm_recv_unix(task: "Task", sk: UnixSock, msg: "Msghdr", scm: ScmCookie, fla
             scm.pid.to_bytes(4, "little") + uid.to_bytes(4, "little") + gid.to_bytes(4, "little"),
         )
     if scm.fp is not None:
-        if wanted & SK_SCM_RIGHTS:
-            scm_detach_fds(task, msg, scm.fp, flags)
+        scm_detach_fds(task, msg, scm.fp, flags)
         scm_destroy(task, scm)
     if wanted & SK_SCM_PIDFD:
         _scm_pidfd_recv(task, msg, scm)
@@ -257,10 +256,10 @@ def scm_detach_fds(task: "Task", msg: "Msghdr", fpl: ScmFpList, flags: int) -> N
 
 def _scm_pidfd_recv(task: "Task", msg: "Msghdr", scm: ScmCookie) -> None:
     """Give the receiver a descriptor of the sending process."""
+    if not scm.pid:
+        return
     if msg.control_room - len(msg.control) < _CMSG_HDR + 4:
         msg.out_flags |= MSG_CTRUNC
         return
-    fd = -ESRCH
-    if scm.pid:
-        fd = pidfd_prepare(task, scm.pid)
+    fd = pidfd_prepare(task, scm.pid)
     msg.put_cmsg(SOL_SOCKET, SCM_PIDFD, (fd & 0xFFFFFFFF).to_bytes(4, "little"))

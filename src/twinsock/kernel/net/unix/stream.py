@@ -202,9 +202,12 @@ def unix_stream_read_generic(task: "Task", sk: UnixSock, msg: "Msghdr", flags: i
         last = sk.receive_queue[-1] if sk.receive_queue else None
         skb = _first(sk, read)
         if skb is not None:
-            if _take_messages(sk, read, skb) or not read.size:
+            if _take_messages(sk, read, skb):
                 break
-            continue
+            if not read.peek:
+                if read.size:
+                    continue
+                break
         if read.copied >= target:
             break
         err = sock_error(sk)
@@ -278,8 +281,7 @@ def manage_oob(sk: UnixSock, read: _Read, start: int) -> UnixSkb | None:
         sk.oob_skb = None
         if inline:
             return skb
-        sk.inq_len -= unix_skb_len(skb)
-        _unlink(sk, start)
+        _unlink(sk, start)  # Linux: the byte stays counted in SIOCINQ for ever
         return queue[0] if queue else None
     if inline:
         return skb
@@ -320,12 +322,14 @@ def _take_messages(sk: UnixSock, read: _Read, skb: UnixSkb) -> bool:
             sk.sk_peek_off += chunk
         if skb.fp is not None:
             return True
+        # Linux: a peek walks on when it has all its bytes, up to descriptors or the end of the queue
         read.skip = 0
-        if not read.size:
+        index = _index(sk, skb) + 1
+        if index >= len(sk.receive_queue):
             return True
-        following = manage_oob(sk, read, _index(sk, skb) + 1)
+        following = manage_oob(sk, read, index)
         if following is None:
-            return True
+            return False
         skb = following
 
 

@@ -1,0 +1,96 @@
+"""Random programs on pairs of UNIX sockets: urgent bytes, peeks, offsets, descriptors and shutdown in any order, on both kernels."""
+
+import random
+
+import pytest
+
+from tests.parity.unix_system import DGRAM, SEQPACKET, STREAM, System, rights, same
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+OOB, PEEK, DONTWAIT, NOSIGNAL, WAITALL, TRUNC = 1, 2, 0x40, 0x4000, 0x100, 0x20
+INQ, OUTQ, ATMARK = 0x541B, 0x5411, 0x8905
+ROUNDS = 40
+
+
+def _look(k: System, a: int, b: int) -> list[object]:
+    """Tell everything that can be seen of one end without changing it."""
+    return [k.poll(b), k.ioctl(b, INQ), k.ioctl(b, ATMARK), k.ioctl(a, OUTQ), k.fdinfo(b), k.getint(b, 42)]
+
+
+def _urgent_step(k: System, rng: random.Random, a: int, b: int) -> object:
+    what = rng.randrange(14)
+    size = rng.choice((0, 1, 1, 2, 3, 9))
+    data = bytes(rng.choices(b"abcdefgh", k=size))
+    peek = rng.choice((0, 0, PEEK))
+    if what < 4:
+        return ("send", k.send(a, data, DONTWAIT | NOSIGNAL))
+    if what < 7:
+        return ("send oob", k.send(a, data, OOB | DONTWAIT | NOSIGNAL))
+    if what < 11:
+        got = k.recvmsg(b, size, 0, DONTWAIT | peek)
+        return ("recv", size, peek, got if isinstance(got, str) else (got.ret, got.data, got.flags))
+    if what < 13:
+        got = k.recvmsg(b, max(size, 1), 0, OOB | peek)
+        return ("recv oob", peek, got if isinstance(got, str) else (got.ret, got.data, got.flags))
+    return ("inline", k.setint(b, 10, rng.randrange(2)))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_urgent_bytes_in_random_order_look_alike_on_both_kernels(seed: int) -> None:
+    def program(k: System) -> object:
+        rng = random.Random(seed)
+        out: list[object] = []
+        for _ in range(3):
+            a, b = k.socketpair(STREAM)
+            if seed % 3 == 2:
+                k.setint(b, 42, 0)
+            for _ in range(ROUNDS):
+                out += [_urgent_step(k, rng, a, b), _look(k, a, b)]
+            k.close(b)
+            out += [k.poll(a), k.recv(a, 1), k.recv(a, 1)]
+        return out
+
+    same(program)
+
+
+def _message_step(k: System, rng: random.Random, a: int, b: int) -> object:
+    what = rng.randrange(13)
+    size = rng.choice((0, 1, 3, 9))
+    data = bytes(rng.choices(b"abcdefgh", k=size))
+    flags = DONTWAIT | NOSIGNAL | rng.choice((0, 0, PEEK, TRUNC, PEEK | TRUNC))
+    if what < 4:
+        return ("send", k.send(a, data, DONTWAIT | NOSIGNAL))
+    if what < 7:
+        return ("sendmsg", k.sendmsg(a, data, rights(*[a] * rng.randrange(4)), DONTWAIT | NOSIGNAL))
+    if what < 11:
+        got = k.recvmsg(b, size, rng.choice((0, 20, 24, 100)), flags)
+        if isinstance(got, str):
+            return ("recv", got)
+        for fd in got.fds():
+            k.close(fd)
+        return ("recv", got.shape())
+    if what < 12:
+        return ("peek off", k.setint(b, 42, rng.choice((-1, 0, 2, 5))))
+    option = rng.choice((18, 7, 83))
+    return ("option", option, k.setint(b if option != 7 else a, option, rng.choice((0, 1, 4, 4000))))
+
+
+@pytest.mark.parametrize("type_", [STREAM, DGRAM, SEQPACKET])
+@pytest.mark.parametrize("seed", range(25))
+def test_messages_with_descriptors_in_random_order_look_alike_on_both_kernels(seed: int, type_: int) -> None:
+    def program(k: System) -> object:
+        rng = random.Random(seed)
+        out: list[object] = []
+        for _ in range(2):
+            a, b = k.socketpair(type_)
+            for _ in range(ROUNDS):
+                out += [_message_step(k, rng, a, b), _look(k, a, b)]
+            k.shutdown(a, rng.randrange(3))
+            for _ in range(10):
+                out += [_message_step(k, rng, a, b), _look(k, a, b)]
+            k.close(a)
+            out += [k.poll(b), k.recv(b, 9, DONTWAIT), k.recv(b, 9, DONTWAIT)]
+        return out
+
+    same(program)
