@@ -165,6 +165,7 @@ class LiveHost:
             ("ip_local_port_range", f"{low} {high}"),
             ("ip_local_reserved_ports", ",".join(map(str, reserved)) + "\n"),
             ("ip_autobind_reuse", str(autobind_reuse)),
+            ("tcp_tw_reuse", "0"),  # else the answers depend on how long the questions take
         ):
             with open(f"/proc/sys/net/ipv4/{name}", "w") as file:
                 file.write(value)
@@ -346,6 +347,7 @@ class TwinHost:
         ipv4.ip_local_ports_low, ipv4.ip_local_ports_high = low, high
         ipv4.sysctl_local_reserved_ports = [(port, port) for port in sorted(reserved)]
         ipv4.sysctl_ip_autobind_reuse = autobind_reuse
+        ipv4.sysctl_tcp_tw_reuse = 0
 
     def port_range(self, sock: Socket, low: int, high: int) -> None:
         """IP_LOCAL_PORT_RANGE."""
