@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from twinsock.explain.blockers import interface
-from twinsock.explain.report import OK, UNKNOWN
-from twinsock.explain.words import join_words, options_of, show_endpoint
+from twinsock.explain.report import UNKNOWN
+from twinsock.explain.words import join_words, show_endpoint
 from twinsock.inspect.address import format_address
 from twinsock.uapi.capability import CAP_NET_BIND_SERVICE
 from twinsock.uapi.errno import (
@@ -32,15 +32,6 @@ def describe(report: Report, snapshot: Snapshot, attempt: Attempt) -> None:
     """Set the report's rule and sentence."""
     question = report.question
     where = show_endpoint(question.address, question.port, question.zone)
-    if report.result == OK:
-        report.rule = "free"
-        if not question.port:
-            report.sentence = f"bind to port 0 gives a free port, such as {attempt.port}."
-            return
-        does = "bind() succeeds." if not question.listen else "bind() and listen() succeed."
-        with_what = "" if options_of(question) == "no options" else f" with {options_of(question)}"
-        report.sentence = f"{where} is free{with_what}: {does}"
-        return
     name = who(snapshot.task, question)
     if attempt.errno == EADDRINUSE:
         _in_use(report, snapshot, attempt, where)

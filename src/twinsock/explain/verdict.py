@@ -5,12 +5,9 @@ The rules of bind(2) and listen(2) are the twin's; here are only questions and w
 
 from __future__ import annotations
 
-from twinsock.explain import rules
-from twinsock.explain.blockers import describe_blockers, describe_elsewhere
-from twinsock.explain.remedies import find_remedies
 from twinsock.explain.report import FAILS, OK, UNKNOWN, Report, Variant
 from twinsock.explain.twin import AdoptedHost, Attempt
-from twinsock.explain.words import options_of, show_target, task_notes
+from twinsock.explain.words import options_of, show_endpoint, show_target, task_notes
 from twinsock.inspect.facts import FLAGS_UNKNOWN, REUSEADDR, REUSEPORT
 from twinsock.uapi.socket import AF_INET6
 from twinsock.uapi.tcp import TCP_LISTEN
@@ -45,25 +42,51 @@ def explain(snapshot: Snapshot) -> Report:
     report = Report(question)
     report.target = show_target(question)
     report.notes = [*snapshot.hidden, *task_notes(snapshot.task)]
-    report.elsewhere = describe_elsewhere(snapshot)
-    twin = AdoptedHost(snapshot)
-    outcome = ask(twin, question)
+    if snapshot.elsewhere:
+        from twinsock.explain.blockers import describe_elsewhere
+
+        report.elsewhere = describe_elsewhere(snapshot)
+    host = AdoptedHost(snapshot)
+    outcome = ask(host, question)
     attempt = outcome.worst
     if attempt.hits:
-        attempt.hits = all_hits(twin, question, attempt)
+        attempt.hits = all_hits(host, question, attempt)
     report.result = outcome.result
     report.call = attempt.call
     report.errno = attempt.errno
     report.port = attempt.port
     report.path = attempt.path
     report.unless = outcome.unless if report.result == UNKNOWN else ""
+    if report.result == OK:
+        _describe_success(report)
+    else:
+        _describe_failure(report, snapshot, host, attempt)
+    if question.port and (report.result != OK or snapshot.sockets):
+        report.variants = variants(host, question, outcome)
+    return report
+
+
+def _describe_success(report: Report) -> None:
+    """Say that it will work."""
+    question = report.question
+    report.rule = "free"
+    if not question.port:
+        report.sentence = f"bind to port 0 gives a free port, such as {report.port}."
+        return
+    does = "bind() succeeds." if not question.listen else "bind() and listen() succeed."
+    with_what = "" if options_of(question) == "no options" else f" with {options_of(question)}"
+    report.sentence = f"{show_endpoint(question.address, question.port, question.zone)} is free{with_what}: {does}"
+
+
+def _describe_failure(report: Report, snapshot: Snapshot, host: AdoptedHost, attempt: Attempt) -> None:
+    """Say who is in the way, by which rule, and what helps."""
+    from twinsock.explain import rules
+    from twinsock.explain.blockers import describe_blockers
+    from twinsock.explain.remedies import find_remedies
+
     describe_blockers(report, snapshot, attempt)
     rules.describe(report, snapshot, attempt)
-    if question.port:
-        report.variants = [*variants(twin, question, outcome)]
-    if report.result != OK:
-        find_remedies(report, snapshot, twin, attempt)
-    return report
+    find_remedies(report, snapshot, host, attempt)
 
 
 def ask(twin: AdoptedHost, question: Question, without: frozenset[int] = frozenset()) -> Outcome:

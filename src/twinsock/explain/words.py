@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from twinsock.inspect.address import format_address
 from twinsock.inspect.facts import REUSEADDR, REUSEPORT
-from twinsock.inspect.unix import format_name
 from twinsock.uapi.in_ import IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP
 from twinsock.uapi.socket import AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET
 from twinsock.uapi.tcp import TCP_CLOSE
@@ -42,6 +41,8 @@ def show_endpoint(address: bytes, port: int, zone: str = "") -> str:
 def show_target(question: Question) -> str:
     """Write what is asked about as a target that `why` understands."""
     if question.family == AF_UNIX:
+        from twinsock.inspect.unix import format_name
+
         kind = "unix-dgram" if question.type == SOCK_DGRAM else "unix-seqpacket" if question.type == SOCK_SEQPACKET else "unix"
         return kind + ":" + format_name(question.path)
     return PROTOCOLS.get(question.protocol, "tcp") + "://" + show_endpoint(question.address, question.port, question.zone)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from twinsock.inspect.ask import ATTEMPTS, ask_all, interrupted, no_handler
 from twinsock.inspect.facts import FLAGS_UNKNOWN, Elsewhere, Snapshot, TaskRecord
-from twinsock.inspect.links import get_addresses, get_links, parse_route
 from twinsock.inspect.port import DumpInterrupted, NotAvailable
 from twinsock.inspect.records import parse_record
 from twinsock.inspect.sockets import inet_sockets, protocol_name
@@ -18,13 +17,11 @@ from twinsock.uapi.errno import ENOENT, ESRCH
 from twinsock.uapi.in_ import IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP
 from twinsock.uapi.inet_diag import INET_DIAG_BC_S_EQ, INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE, TCPDIAG_GETSOCK
 from twinsock.uapi.netlink import NETLINK_ROUTE, NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST
-from twinsock.uapi.rtnetlink import RT_TABLE_LOCAL, RTM_GETROUTE
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
 from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNSPEC
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
 from twinsock.wire.inet_diag import ALL_STATES, MSG_SIZE, InetDiagReq, bc_and, bc_port
 from twinsock.wire.netlink import nlmsg, spans
-from twinsock.wire.rtnetlink import RtMsg
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -176,6 +173,8 @@ def _index_of(snapshot: Snapshot, name: str) -> int:
 
 def read_addresses(port: KernelPort, snapshot: Snapshot) -> None:
     """Read interfaces, addresses, and the IPv4 routes that make an address local."""
+    from twinsock.inspect.links import get_addresses, get_links
+
     try:
         snapshot.links = get_links(port, snapshot.netns)
         snapshot.addresses = get_addresses(port, 0, snapshot.netns)
@@ -188,6 +187,10 @@ def read_addresses(port: KernelPort, snapshot: Snapshot) -> None:
 
 def _read_local_routes(port: KernelPort, snapshot: Snapshot) -> None:
     """Read the local table, which does not exist before the first address of the namespace was set. Raises OSError."""
+    from twinsock.inspect.links import parse_route
+    from twinsock.uapi.rtnetlink import RT_TABLE_LOCAL, RTM_GETROUTE
+    from twinsock.wire.rtnetlink import RtMsg
+
     request = RtMsg(AF_INET, RT_TABLE_LOCAL, 0).emit()
     try:
         found = ask_all(port, NETLINK_ROUTE, RTM_GETROUTE, request, parse_route, snapshot.netns)

@@ -10,8 +10,24 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand and return its exit code."""
-    args = sys.argv[1:] if argv is None else argv
+    """Run one subcommand and return its exit code; without `argv` it is the process's own command line, and ends the process."""
+    if argv is not None:
+        return dispatch(argv)
+    import gc
+    import os
+
+    gc.disable()  # for a command that lives a blink, collecting costs more than it frees
+    code = dispatch(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = 141
+    os._exit(code)  # taking the interpreter apart would take as long as the answer
+
+
+def dispatch(args: list[str]) -> int:
+    """Find the subcommand."""
     if not args:
         print(usage(), end="", file=sys.stderr)
         return 2
