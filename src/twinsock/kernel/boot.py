@@ -8,6 +8,7 @@ from twinsock.kernel.net.core.dev import dev_open
 from twinsock.kernel.net.core.net_namespace import Net
 from twinsock.kernel.net.ipv4.ip_init import ip_init
 from twinsock.kernel.net.ipv6.ip6_init import ip6_init
+from twinsock.kernel.net.unix.af_unix import af_unix_init
 from twinsock.kernel.sched.task import Task
 from twinsock.kernel.time.timer import Clock
 
@@ -26,6 +27,7 @@ def do_initcalls(kernel: Kernel) -> None:
     ip_init(kernel)
     ip6_init(kernel)
     loopback_init(kernel)
+    af_unix_init(kernel)
 
 
 def net_init_loopback(net: Net) -> None:

@@ -15,6 +15,7 @@ UINT: Final = 2  # proc_douintvec, proc_douintvec_minmax
 ULONG: Final = 3  # proc_doulongvec_minmax
 JIFFIES: Final = 4  # proc_dointvec_jiffies: seconds as text, ticks in the field
 MS_JIFFIES: Final = 5  # proc_dointvec_ms_jiffies: milliseconds as text, ticks in the field
+MSECS: Final = 11  # the same, but the field holds milliseconds (whole ticks)
 PORT_RANGE: Final = 6  # ip_local_port_range
 PRIV_PORT: Final = 7  # ip_unprivileged_port_start
 BITMAP: Final = 8  # proc_do_large_bitmap: ranges of numbers
@@ -132,7 +133,9 @@ def write_msecs(text: bytes, values: list[int]) -> int:
     """Parse one number of milliseconds, of which 32 bits count: 0 or -EINVAL."""
     parser = NumberParser(text)
     parser.skip_spaces()
-    if parser.at_end() or not parser.get_long(_SPACE) or parser.negative or parser.value & 0x80000000:
+    if parser.at_end() or not parser.get_long(_SPACE) or parser.value & 0x80000000:
+        return -EINVAL
+    if parser.negative and parser.value:
         return -EINVAL
     values[0] = parser.value & INT_MAX
     return 0

@@ -171,13 +171,14 @@ def sysctl_store(net: "Net", entry: CtlTable, text: bytes) -> int:
         err = sysctl.write_uint(text, values, entry)
     elif kind == sysctl.ULONG:
         err = sysctl.write_ulongs(text, values, entry)
-    elif kind == sysctl.MS_JIFFIES:
+    elif kind in (sysctl.MS_JIFFIES, sysctl.MSECS):
         err = sysctl.write_msecs(text, values)
+        ticks = net.kernel.clock.msecs_to_jiffies(values[0])
         if not err:
-            values = [net.kernel.clock.msecs_to_jiffies(value) for value in values]
+            values[0] = ticks if kind == sysctl.MS_JIFFIES else ticks * 1000 // net.kernel.clock.hz
     else:
         err = sysctl.write_ints(text, values, entry, net.kernel.clock.hz if kind == sysctl.JIFFIES else 1)
-    if not err or kind != sysctl.MS_JIFFIES:
+    if not err or kind not in (sysctl.MS_JIFFIES, sysctl.MSECS):
         _put(net, entry, values)
     return err
 

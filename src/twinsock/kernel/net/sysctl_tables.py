@@ -16,6 +16,7 @@ _KINDS: Final[dict[str, int]] = {
     "ulong": sysctl.ULONG,
     "jiffies": sysctl.JIFFIES,
     "ms_jiffies": sysctl.MS_JIFFIES,
+    "msecs": sysctl.MSECS,
     "port_range": sysctl.PORT_RANGE,
     "priv_port": sysctl.PRIV_PORT,
     "bitmap": sysctl.BITMAP,
@@ -148,7 +149,7 @@ ipv6/auto_flowlabels ipv6 sysctl_auto_flowlabels u8 0 3
 ipv6/flowlabel_consistency ipv6 sysctl_flowlabel_consistency u8
 ipv6/icmp/echo_ignore_all ipv6 sysctl_icmpv6_echo_ignore_all u8
 ipv6/icmp/echo_ignore_multicast ipv6 sysctl_icmpv6_echo_ignore_multicast u8
-ipv6/icmp/ratelimit ipv6 sysctl_icmpv6_ratelimit ms_jiffies
+ipv6/icmp/ratelimit ipv6 sysctl_icmpv6_ratelimit msecs
 """
 
 # files of net.*.conf.* that take 0 and 1 only

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 SOCK_MIN_SNDBUF: Final = 4608
 SOCK_MIN_RCVBUF: Final = 2304
 INT_MAX: Final = 0x7FFFFFFF
+LONG_MAX: Final = (1 << 63) - 1
 IFNAMSIZ: Final = 16
 MAX_PACING_UNLIMITED: Final = (1 << 62) - 1  # ~0UL of Linux; the core keeps ints below 2**62
 SKF_AD_MAX: Final = 64
@@ -92,6 +93,7 @@ _FLAG_OPTIONS: Final[dict[int, int]] = {
     so.SO_NOFCS: SOCK_NOFCS,
     so.SO_SELECT_ERR_QUEUE: SOCK_SELECT_ERR_QUEUE,
     so.SO_RCVPRIORITY: SOCK_RCVPRIORITY,
+    so.SO_RCVMARK: SOCK_RCVMARK,
 }
 _SCM_OPTIONS: Final[dict[int, int]] = {
     so.SO_PASSCRED: SK_SCM_CREDENTIALS,
@@ -196,7 +198,16 @@ def _set_lockless(task: "Task", sock: Socket, sk: Sock, optname: int, val: int, 
         return 0
     if optname == so.SO_PEEK_OFF:
         return sock.ops.set_peek_off(sk, val)
+    if optname == so.SO_DEVMEM_DONTNEED:
+        return _devmem_dontneed(sk, optval)
     return _set_scm(sk, optname, val)
+
+
+def _devmem_dontneed(sk: Sock, optval: bytes) -> int:
+    """SO_DEVMEM_DONTNEED: give device memory back; nobody has any."""
+    if not sk_is_tcp(sk):
+        return -EBADF
+    return -EINVAL if len(optval) % 8 or len(optval) > 1024 else 0
 
 
 def _set_scm(sk: Sock, optname: int, val: int) -> int:
@@ -239,14 +250,11 @@ def _set_common(task: "Task", sk: Sock, optname: int, val: int) -> int:
         sk.sk_no_check_tx = 1 if val else 0
     elif optname == so.SO_BSDCOMPAT:
         return 0
-    elif optname in (so.SO_MARK, so.SO_RCVMARK):
+    elif optname == so.SO_MARK:
         user_ns = sk.sk_net.user_ns
         if not task.ns_capable(user_ns, CAP_NET_RAW) and not task.ns_capable(user_ns, CAP_NET_ADMIN):
             return -EPERM
-        if optname == so.SO_MARK:
-            sk.sk_mark = val & _U32
-        else:
-            sock_valbool_flag(sk, SOCK_RCVMARK, val != 0)
+        sk.sk_mark = val & _U32
     elif optname == so.SO_LOCK_FILTER:
         if sk.sock_flag(SOCK_FILTER_LOCKED) and not val:
             return -EPERM
@@ -320,11 +328,11 @@ def _set_structured(task: "Task", sock: Socket, sk: Sock, optname: int, val: int
     if optname == so.SO_ATTACH_FILTER:
         return sk_attach_filter(task, sk, optval)
     if optname == so.SO_ATTACH_BPF:
-        return -EBADF if len(optval) == 4 else -EINVAL  # no descriptor is a BPF program
+        return _bpf_prog_get(task, val, optval)
     if optname == so.SO_ATTACH_REUSEPORT_CBPF:
         return sk_reuseport_attach(task, sk, optval)
     if optname == so.SO_ATTACH_REUSEPORT_EBPF:
-        return -EBADF if len(optval) == 4 else -EINVAL
+        return _bpf_prog_get(task, val, optval)
     if optname == so.SO_DETACH_REUSEPORT_BPF:
         return sk_reuseport_detach(sk)
     if optname == so.SO_DETACH_FILTER:
@@ -338,14 +346,22 @@ def _set_structured(task: "Task", sock: Socket, sk: Sock, optname: int, val: int
     return -ENOPROTOOPT
 
 
+def _bpf_prog_get(task: "Task", fd: int, optval: bytes) -> int:
+    """Look a BPF program up by descriptor; no file of the twin is one."""
+    files = task.files
+    if len(optval) != 4 or (files is not None and files.lookup(fd) is not None):
+        return -EINVAL
+    return -EBADF
+
+
 def _set_linger(sk: Sock, onoff: int, optval: bytes) -> int:
     if len(optval) < 8:
         return -EINVAL
     if not onoff:
         sk.sock_reset_flag(SOCK_LINGER)
         return 0
-    seconds = int.from_bytes(optval[4:8], "little")
-    sk.sk_lingertime_ns = MAX_SCHEDULE_TIMEOUT if seconds >= MAX_PACING_UNLIMITED // 1_000_000_000 else seconds * 1_000_000_000
+    seconds = int.from_bytes(optval[4:8], "little", signed=True)
+    sk.sk_lingertime_ns = MAX_SCHEDULE_TIMEOUT if seconds < 0 else seconds * 1_000_000_000
     sk.sock_set_flag(SOCK_LINGER)
     return 0
 
@@ -399,7 +415,7 @@ def sock_set_timeout(sk: Sock, optval: bytes) -> tuple[int, int]:
     if seconds == 0 and usec == 0:
         return 0, MAX_SCHEDULE_TIMEOUT
     clock = sk.sk_net.kernel.clock
-    if seconds >= INT_MAX * 256 // clock.hz:
+    if seconds >= LONG_MAX // clock.hz - 1:
         return 0, MAX_SCHEDULE_TIMEOUT
     return 0, clock.nsecs_to_jiffies_up(seconds * 1_000_000_000 + usec * 1000) * clock.jiffy_ns
 
@@ -546,8 +562,6 @@ def _simple_int_late(sk: Sock, optname: int) -> int:
     """The options that came with later kernels."""
     if optname == so.SO_MARK:
         return sk.sk_mark
-    if optname == so.SO_RCVMARK:
-        return 1 if sk.sock_flag(SOCK_RCVMARK) else 0
     if optname == so.SO_LOCK_FILTER:
         return 1 if sk.sock_flag(SOCK_FILTER_LOCKED) else 0
     if optname == so.SO_BPF_EXTENSIONS:
@@ -573,7 +587,7 @@ def _simple_int_late(sk: Sock, optname: int) -> int:
         nano = optname in (so.SO_TIMESTAMPNS_OLD, so.SO_TIMESTAMPNS_NEW)
         if nano:
             return 1 if sk.sock_flag(SOCK_RCVTSTAMPNS) and sk.sock_flag(SOCK_TSTAMP_NEW) == new else 0
-        on = sk.sock_flag(SOCK_RCVTSTAMP) and not sk.sock_flag(SOCK_RCVTSTAMPNS)
+        on = sk.sock_flag(SOCK_RCVTSTAMP) and (new or not sk.sock_flag(SOCK_RCVTSTAMPNS))
         return 1 if on and sk.sock_flag(SOCK_TSTAMP_NEW) == new else 0
     return _NOT_FOUND
 
@@ -590,10 +604,11 @@ def _get_scm(sk: Sock, optname: int) -> tuple[int, bytes]:
 
 def _get_structured(task: "Task", sock: Socket, sk: Sock, optname: int, optlen: int) -> tuple[int, bytes]:
     if optname == so.SO_LINGER:
-        seconds = sk.sk_lingertime_ns // 1_000_000_000 if sk.sk_lingertime_ns >= 0 else -1
+        forever = LONG_MAX // sk.sk_net.kernel.clock.hz
+        seconds = sk.sk_lingertime_ns // 1_000_000_000 if sk.sk_lingertime_ns >= 0 else forever
         return 0, _int(1 if sk.sock_flag(SOCK_LINGER) else 0) + _int(seconds)
     if optname in (so.SO_TIMESTAMPING_OLD, so.SO_TIMESTAMPING_NEW):
-        if sk.sock_flag(SOCK_TSTAMP_NEW) != (optname == so.SO_TIMESTAMPING_NEW):
+        if optname == so.SO_TIMESTAMPING_NEW and not sk.sock_flag(SOCK_TSTAMP_NEW):
             return 0, bytes(8)
         return 0, _int(sk.sk_tsflags) + _int(sk.sk_bind_phc)
     if optname in (so.SO_RCVTIMEO_OLD, so.SO_RCVTIMEO_NEW):
@@ -623,7 +638,7 @@ def _get_structured(task: "Task", sock: Socket, sk: Sock, optname: int, optlen: 
     if optname == so.SO_MEMINFO:
         return 0, b"".join([_int(value) for value in sk_get_meminfo(sk)])
     if optname in (so.SO_COOKIE, so.SO_NETNS_COOKIE):
-        if optlen < 8:
+        if optlen < 8 or (optname == so.SO_NETNS_COOKIE and optlen != 8):
             return -EINVAL, b""
         cookie = sk.sock_gen_cookie() if optname == so.SO_COOKIE else sk.sk_net.net_cookie
         return 0, cookie.to_bytes(8, "little")

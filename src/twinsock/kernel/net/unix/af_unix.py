@@ -66,6 +66,7 @@ from twinsock.uapi.errno import (
     EAGAIN,
     ECONNREFUSED,
     ECONNRESET,
+    EFAULT,
     EINVAL,
     EISCONN,
     ENFILE,
@@ -473,8 +474,10 @@ class UnixStreamOps(UnixOps):
             return -EOPNOTSUPP
         if optname != SO_INQ:
             return sk_setsockopt(task, sock, optname, optval, optlen)
-        if optlen != 4 or optval is None:
+        if optlen != 4:
             return -EINVAL
+        if optval is None:
+            return -EFAULT
         value = int.from_bytes(optval[:4], "little", signed=True)
         if value not in (0, 1):
             return -EINVAL
