@@ -92,6 +92,7 @@ class Kernel(SoftirqRunner):
         self.rt_handlers: RtHandlers | None = None  # what IPv4 routes do with packets; set by ip_init
         self.ip6_handlers: Ip6Handlers | None = None
         self.icmp6_peers: dict[bytes, Icmp6Peer] = {}  # rate limits of ICMPv6, by namespace and destination
+        self.hash_secret = self.prng.u32()  # keys flow labels
         self.ip_idents: list[int] = []  # counters for IPv4 identifications, filled at the first use
         self.netdev_max_backlog = 1000  # packets in input_pkt_queue
         self.next_mac = 0  # last link address given to a device, within this host

@@ -126,6 +126,19 @@ class InDevice:
         return bool(self.cnf.accept_local or _all(self.dev.net).accept_local)
 
 
+def inet_forward_change(net: "Net", value: int) -> None:
+    """Turn forwarding on or off everywhere, net.ipv4.ip_forward and conf.all.forwarding."""
+    assert net.ipv4.devconf_all is not None and net.ipv4.devconf_dflt is not None
+    net.ipv4.devconf_all.forwarding = value
+    net.ipv4.devconf_all.accept_redirects = 0 if value else 1
+    net.ipv4.devconf_dflt.forwarding = value
+    for dev in net.dev_base:
+        if dev.ip_ptr is not None:
+            dev.ip_ptr.cnf.forwarding = value
+    if net.ipv4.fib is not None:
+        net.ipv4.fib.flush_cache()
+
+
 def inet_make_mask(prefixlen: int) -> int:
     """Return the netmask of a prefix length."""
     return 0xFFFFFFFF << (32 - prefixlen) & 0xFFFFFFFF

@@ -20,7 +20,6 @@ from twinsock.uapi.icmp import (
     ICMP_PARAMETERPROB,
     ICMP_REDIRECT,
     ICMP_SOURCE_QUENCH,
-    ICMP_SR_FAILED,
     ICMP_TIME_EXCEEDED,
     ICMP_TIMESTAMP,
     ICMP_TIMESTAMPREPLY,
@@ -58,6 +57,7 @@ from twinsock.wire import icmp as wire_icmp
 from twinsock.wire import ip as wire_ip
 from twinsock.wire.icmp import Icmphdr
 from twinsock.wire.ip import IP_OFFSET, Iphdr
+from twinsock.wire.l4 import ones_sum
 
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
@@ -127,7 +127,7 @@ class IcmpState:
         self.peers: dict[int, IcmpPeer] = {}
 
     def global_allow(self) -> bool:
-        """Take one of the namespace's icmp_msgs_per_sec tokens, at most icmp_msgs_burst of them at once."""
+        """Tell whether there is a token left: icmp_msgs_per_sec come in, icmp_msgs_burst at most are kept."""
         net = self.net
         now = net.kernel.clock.now_ns
         rate = net.ipv4.sysctl_icmp_msgs_per_sec
@@ -141,14 +141,17 @@ class IcmpState:
             if fresh:
                 self.stamp_ns = now
                 self.credit = min(self.credit + fresh, burst)
-        if self.credit <= 0:
-            return False
+        return self.credit > 0
+
+    def consume(self) -> None:
+        """Take a token."""
         self.credit -= 1
-        return True
 
     def peer_allow(self, daddr: int) -> bool:
         """Take icmp_ratelimit ms from a destination's bucket, inet_peer_xrlim_allow()."""
         timeout = self.net.ipv4.sysctl_icmp_ratelimit
+        if timeout == 0:
+            return True
         now = self.net.kernel.clock.now_ns
         peer = self.peers.get(daddr)
         if peer is None:
@@ -171,14 +174,15 @@ class IcmpProtocol(NetProtocol):
     def err_handler(self, skb: SkBuff, type_: int, code: int, info: int) -> int:
         """Take an error about one of our messages: echo requests belong to ping sockets."""
         data = skb.payload()
-        if len(data) >= 1 and data[0] != ICMP_ECHOREPLY and skb.dev is not None:
+        if not data or skb.dev is None or skb.nh4 is None:
+            return 0
+        if data[0] != ICMP_ECHOREPLY:
             ping = skb.dev.net.kernel.ping_hook4
-            if data[0] == ICMP_ECHO and ping is not None:
-                ping.err_handler(skb, type_, code, info)
-            if type_ == ICMP_DEST_UNREACH and code == ICMP_FRAG_NEEDED and skb.nh4 is not None:
-                from twinsock.kernel.net.ipv4.route import ipv4_update_pmtu
+            return 0 if ping is None else ping.err_handler(skb, type_, code, info)
+        if type_ == ICMP_DEST_UNREACH and code == ICMP_FRAG_NEEDED:
+            from twinsock.kernel.net.ipv4.route import ipv4_update_pmtu
 
-                ipv4_update_pmtu(skb.dev.net, skb.nh4.daddr, 0, info, 0, IPPROTO_ICMP)
+            ipv4_update_pmtu(skb.dev.net, skb.nh4.daddr, 0, info, 0, IPPROTO_ICMP)
         return 0
 
 
@@ -197,6 +201,8 @@ def icmp_rcv(skb: SkBuff) -> int:
             skb.pull(8)
             skb.h = h
     if not isinstance(h, Icmphdr):
+        if ones_sum(skb.payload()) != 0:
+            mib[ICMP_MIB_INCSUMERRORS] += 1
         mib[ICMP_MIB_INERRORS] += 1
         kfree_skb_reason(skb, dropreason.PKT_TOO_SMALL)
         return 0
@@ -212,9 +218,11 @@ def icmp_rcv(skb: SkBuff) -> int:
     dst = skb.dst
     if dst is not None and dst.rt_flags & (RTCF_BROADCAST | RTCF_MULTICAST):
         if h.type in (ICMP_ECHO, ICMP_TIMESTAMP) and net.ipv4.sysctl_icmp_echo_ignore_broadcasts:
+            mib[ICMP_MIB_INERRORS] += 1
             kfree_skb_reason(skb, dropreason.INVALID_PROTO)
             return 0
         if h.type not in (ICMP_ECHO, ICMP_TIMESTAMP, 17, 18):
+            mib[ICMP_MIB_INERRORS] += 1
             kfree_skb_reason(skb, dropreason.INVALID_PROTO)
             return 0
     if h.type > NR_ICMP_TYPES:
@@ -226,7 +234,7 @@ def icmp_rcv(skb: SkBuff) -> int:
             icmp_reply(skb, Icmphdr(ICMP_ECHOREPLY, 0, h.un), skb.payload())
     elif h.type == ICMP_TIMESTAMP:
         _timestamp(skb, h, mib)
-    elif h.type in (ICMP_DEST_UNREACH, ICMP_TIME_EXCEEDED, ICMP_PARAMETERPROB, ICMP_SOURCE_QUENCH):
+    elif h.type in (ICMP_DEST_UNREACH, ICMP_TIME_EXCEEDED, ICMP_PARAMETERPROB, ICMP_SOURCE_QUENCH, ICMP_REDIRECT):
         _unreach(net, skb, h, mib)
     elif h.type == ICMP_ECHOREPLY:
         ping = net.kernel.ping_hook4
@@ -265,14 +273,9 @@ def _unreach(net: "Net", skb: SkBuff, h: Icmphdr, mib: list[int]) -> None:
                 info = 0
             else:
                 info = h.mtu()
-                if info == 0:
-                    info = _guess_mtu(parsed.tot_len)
             if net.ipv4.sysctl_ip_no_pmtu_disc == 2:
                 return
-        elif code == ICMP_SR_FAILED:
-            pass
         if h.code > 15:
-            mib[ICMP_MIB_INERRORS] += 1
             return
     elif h.type == ICMP_PARAMETERPROB:
         info = h.un >> 24
@@ -293,14 +296,6 @@ def _unreach(net: "Net", skb: SkBuff, h: Icmphdr, mib: list[int]) -> None:
     handler = net.inet_protos[inner.protocol]
     if handler is not None:
         handler.err_handler(quote, h.type, h.code, info)
-
-
-def _guess_mtu(old: int) -> int:
-    """Choose the next plateau of RFC 1191 7.1 below the quoted length, for routers that do not tell the MTU."""
-    for plateau in (32000, 17914, 8166, 4352, 2002, 1492, 576, 296, 216, 128):
-        if old > plateau:
-            return plateau
-    return 68
 
 
 def icmp_reply(skb: SkBuff, h: Icmphdr, payload: bytes) -> None:
@@ -420,9 +415,10 @@ def _global_ok(net: "Net", type_: int, code: int, loopback: bool) -> bool:
 
 def _peer_ok(net: "Net", loopback: bool, daddr: int, type_: int, code: int) -> bool:
     state = net.ipv4.icmp
-    if not _limited(net, type_, code) or loopback or state is None or not net.ipv4.sysctl_icmp_ratelimit:
+    if not _limited(net, type_, code) or loopback or state is None:
         return True
     if state.peer_allow(daddr):
+        state.consume()
         return True
     net.icmp_statistics[ICMP_MIB_OUTRATELIMITHOST] += 1
     return False

@@ -43,6 +43,7 @@ def ip_forward(skb: SkBuff) -> int:
         kfree_skb_reason(skb, dropreason.IP_INHDR)
         return 1
     skb.ip_flags |= IPSKB_FORWARDED
+    net.ip_statistics[IPSTATS_MIB_FORWDATAGRAMS] += 1
     mtu = ip_dst_mtu_maybe_forward(rt, skb)
     if _exceeds(skb, mtu):
         net.ip_statistics[IPSTATS_MIB_FRAGFAILS] += 1
@@ -53,7 +54,6 @@ def ip_forward(skb: SkBuff) -> int:
     head.ttl = iph.ttl - 1
     skb.nh4 = head
     skb.priority = _TOS2PRIO[head.tos >> 1 & 15]
-    net.ip_statistics[IPSTATS_MIB_FORWDATAGRAMS] += 1
     return ip_output(skb)
 
 

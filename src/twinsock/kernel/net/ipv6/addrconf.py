@@ -5,6 +5,7 @@ Left out: router advertisements and solicitations, temporary addresses, lifetime
 from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.net.core.dev import (
+    NETDEV_CHANGE,
     NETDEV_CHANGEMTU,
     NETDEV_DOWN,
     NETDEV_REGISTER,
@@ -130,6 +131,8 @@ class Inet6Dev:
         self.addr_list: list[Inet6Ifaddr] = []  # by scope, widest first; newest first within one
         self.mc_list: list[Ifmcaddr6] = []
         self.ac_list: list[bytes] = []  # joined anycast addresses
+        self.addr_gen_mode = 0  # 0 EUI-64 (random without a link address), 1 none
+        self.ready = False  # IF_READY: the link has been there since the device came up
 
     def enabled(self) -> bool:
         """Tell whether IPv6 is on here."""
@@ -180,7 +183,7 @@ def inet6_addr_add(dev: NetDevice, addr: bytes, prefix_len: int, flags: int = 0)
     _insert(idev, ifp)
     if not flags & IFA_F_NOPREFIXROUTE:
         _prefix_route(ifp)
-    if dev.is_up():
+    if idev.ready:
         addrconf_dad_start(ifp)
     return 0
 
@@ -236,6 +239,50 @@ def ipv6_anycast_add(dev: NetDevice, addr: bytes) -> None:
     assert dev.net.ipv6.fib is not None
     dev.net.ipv6.fib.add(fi)
     ipv6_dev_mc_inc(idev, addrconf_addr_solict_mult(addr))
+
+
+def ipv6_anycast_del(dev: NetDevice, addr: bytes) -> None:
+    """Leave an anycast address."""
+    idev = dev.ip6_ptr
+    fib = dev.net.ipv6.fib
+    if idev is None or fib is None or addr not in idev.ac_list:
+        return
+    idev.ac_list.remove(addr)
+    if addr not in idev.ac_list:
+        for fi in list(fib.local.routes_of(addr, 128)):
+            if fi.type == RTN_ANYCAST and fi.dev is dev:
+                fib.remove(fi)
+    ipv6_dev_mc_dec(idev, addrconf_addr_solict_mult(addr))
+
+
+def addrconf_forward_change(net: "Net", value: int) -> None:
+    """Turn forwarding on or off everywhere, net.ipv6.conf.all.forwarding."""
+    assert net.ipv6.devconf_all is not None and net.ipv6.devconf_dflt is not None
+    net.ipv6.devconf_all.forwarding = value
+    net.ipv6.devconf_dflt.forwarding = value
+    for dev in net.dev_base:
+        if dev.ip6_ptr is not None:
+            dev_forward_change(dev.ip6_ptr, value)
+
+
+def dev_forward_change(idev: Inet6Dev, value: int) -> None:
+    """Turn forwarding on or off on a device: a router listens to ff02::2 and has the anycast addresses of its subnets."""
+    changed = bool(idev.cnf.forwarding) != bool(value)
+    idev.cnf.forwarding = value
+    if not changed:
+        return
+    if value:
+        ipv6_dev_mc_inc(idev, ALLROUTERS)
+    else:
+        ipv6_dev_mc_dec(idev, ALLROUTERS)
+    for ifp in idev.addr_list:
+        if ifp.prefix_len >= 127 or ifp.flags & IFA_F_TENTATIVE:
+            continue
+        prefix = _prefix_of(ifp.addr, ifp.prefix_len)
+        if value:
+            ipv6_anycast_add(idev.dev, prefix)
+        else:
+            ipv6_anycast_del(idev.dev, prefix)
 
 
 def ipv6_get_lladdr(dev: NetDevice) -> bytes:
@@ -352,6 +399,8 @@ def addrconf_dad_completed(ifp: Inet6Ifaddr) -> None:
     dev.net.kernel.clock.del_timer(ifp)
     ifp.flags &= ~(IFA_F_TENTATIVE | IFA_F_OPTIMISTIC | IFA_F_DADFAILED)
     _insert_local_route(ifp)
+    if ifp.idev.cnf.forwarding and ifp.prefix_len < 127:
+        ipv6_anycast_add(dev, _prefix_of(ifp.addr, ifp.prefix_len))
 
 
 def addrconf_dad_failure(ifp: Inet6Ifaddr) -> None:
@@ -467,8 +516,9 @@ class AddrconfNotifier(NetdevNotifier):
         found = dev.ip6_ptr
         if found is None:
             return
-        if event == NETDEV_UP:
-            _dev_up(found)
+        if event == NETDEV_UP or (event == NETDEV_CHANGE and dev.is_up()):
+            if dev.carrier and not found.ready:
+                _dev_up(found)
         elif event == NETDEV_DOWN:
             _dev_down(found, False)
         elif event == NETDEV_UNREGISTER:
@@ -487,13 +537,18 @@ def _dev_up(idev: Inet6Dev) -> None:
     dev = idev.dev
     if not idev.enabled():
         return
+    idev.ready = True
     if dev.is_loopback():
         if not idev.addr_list:
             _insert(idev, Inet6Ifaddr(idev, LOOPBACK6, 128, IFA_F_PERMANENT))
     else:
         _multicast_route(dev)
-        if dev.has_link_addr() and not _has_link_local(idev):
-            ifp = Inet6Ifaddr(idev, eui64_link_local(dev.dev_addr), 64, IFA_F_PERMANENT | IFA_F_TENTATIVE)
+        if idev.addr_gen_mode == 0 and not _has_link_local(idev):
+            if dev.has_link_addr():
+                link_local = eui64_link_local(dev.dev_addr)
+            else:
+                link_local = b"\xfe\x80" + bytes(6) + dev.net.kernel.prng.u64().to_bytes(8, "big")
+            ifp = Inet6Ifaddr(idev, link_local, 64, IFA_F_PERMANENT | IFA_F_TENTATIVE)
             _insert(idev, ifp)
     for ifp in list(idev.addr_list):
         if not ifp.flags & IFA_F_NOPREFIXROUTE:
@@ -514,6 +569,7 @@ def _dev_down(idev: Inet6Dev, gone: bool) -> None:
     net = idev.dev.net
     fib = net.ipv6.fib
     assert fib is not None
+    idev.ready = False
     for ifp in idev.addr_list:
         _remove(ifp)
     fib.ifdown(idev.dev)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _KNOWN_HOP: Final = (5, 49, 194)  # router alert, IOAM, jumbo
 _MAX_OPTIONS: Final = 8
+_SOURCE_ROUTES: Final = (3, 4)  # RPL, segment routing: off by sysctl
 
 
 def ipv6_parse_options(skb: SkBuff, hop_by_hop: bool) -> int:
@@ -67,6 +68,9 @@ def ipv6_parse_routing(skb: SkBuff) -> int:
         kfree_skb_reason(skb, dropreason.IPV6_BAD_EXTHDR)
         return -1
     data = skb.data[skb.offset : skb.offset + size]
+    if data[2] in _SOURCE_ROUTES:
+        kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
+        return -1
     if data[3] != 0:
         net.ip6_statistics[IPSTATS_MIB_INHDRERRORS] += 1
         icmpv6_param_prob(skb, ICMPV6_HDR_FIELD, _header_offset(skb) + 2)
@@ -81,6 +85,7 @@ def _unknown(skb: SkBuff, kind: int, offset: int) -> bool:
         return True
     hdr = skb.nh6
     assert hdr is not None
+    _net(skb).ip6_statistics[IPSTATS_MIB_INHDRERRORS] += 1
     if action == 2 or (action == 3 and hdr.daddr[0] != 0xFF):
         icmpv6_param_prob(skb, ICMPV6_UNK_OPTION, _header_offset(skb) + offset)
     else:

@@ -37,7 +37,7 @@ from twinsock.wire import icmp6 as wire_icmp6
 from twinsock.wire import ip6 as wire_ip6
 from twinsock.wire.icmp6 import Icmp6hdr
 from twinsock.wire.ip6 import IP6_HEADER_LEN, Ipv6hdr, skip_exthdrs
-from twinsock.wire.l4 import pseudo_sum6
+from twinsock.wire.l4 import ones_sum, pseudo_sum6
 
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
@@ -91,6 +91,9 @@ def icmpv6_rcv(skb: SkBuff) -> int:
             skb.pull(8)
             skb.h = h
     if not isinstance(h, Icmp6hdr):
+        pseudo = pseudo_sum6(hdr.saddr, hdr.daddr, IPPROTO_ICMPV6, skb.len)
+        if (pseudo + ones_sum(skb.payload())) % 0xFFFF != 0:
+            mib[ICMP6_MIB_CSUMERRORS] += 1
         mib[ICMP6_MIB_INERRORS] += 1
         kfree_skb_reason(skb, dropreason.PKT_TOO_SMALL)
         return 0
@@ -194,6 +197,8 @@ def icmpv6_send(skb: SkBuff, type_: int, code: int, info: int) -> None:
         return
     fl6 = Flowi6(hdr.saddr, saddr, IPPROTO_ICMPV6, oif=_oif_for(hdr.saddr, skb))
     err, rt = ip6_dst_lookup_flow(net, fl6, None)
+    if err and _limited(net, type_):
+        net.icmp6_statistics[ICMP6_MIB_RATELIMITHOST] += 1
     if err or rt is None or not _allowed(net, rt, fl6.daddr, type_):
         return
     room = min(rt.get_mtu(), _IPV6_MIN_MTU) - IP6_HEADER_LEN - 8
@@ -208,7 +213,7 @@ def icmpv6_param_prob(skb: SkBuff, code: int, pointer: int) -> None:
 
 def icmpv6_push(net: "Net", h: Icmp6hdr, payload: bytes, saddr: bytes, daddr: bytes, rt: Dst, tclass: int, hop_limit: int = -1) -> int:
     """Build and send a message."""
-    from twinsock.kernel.net.ipv6.ip6_output import IPSKB6_IGNORE_DF, ip6_send_skb
+    from twinsock.kernel.net.ipv6.ip6_output import IPSKB6_IGNORE_DF, ip6_make_flowlabel, ip6_send_skb
 
     skb = SkBuff(payload)
     skb.truesize = skb_head_truesize(len(payload) + 48 + 31)
@@ -221,6 +226,8 @@ def icmpv6_push(net: "Net", h: Icmp6hdr, payload: bytes, saddr: bytes, daddr: by
         hdr.hop_limit = hop_limit
     else:
         hdr.hop_limit = 1 if daddr[0] == 0xFF else rt.hoplimit()
+    if h.type <= ICMPV6_ECHO_REPLY:
+        hdr.flow_label = ip6_make_flowlabel(net, Flowi6(daddr, saddr, IPPROTO_ICMPV6, h.type, h.code))
     skb.nh6 = hdr
     icmpv6_out_count(net, h.type)
     return ip6_send_skb(net, skb)
@@ -295,6 +302,8 @@ def _allowed(net: "Net", rt: Rt6Info, daddr: bytes, type_: int) -> bool:
     peer.last_ns = now
     allowed = tokens >= timeout
     peer.tokens_ms = tokens - timeout if allowed else tokens
+    if allowed and net.ipv4.icmp is not None:
+        net.ipv4.icmp.consume()
     if not allowed:
         net.icmp6_statistics[ICMP6_MIB_RATELIMITHOST] += 1
     return allowed

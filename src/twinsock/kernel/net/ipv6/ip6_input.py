@@ -72,7 +72,8 @@ def ipv6_rcv(skb: SkBuff, dev: "NetDevice") -> int:
         return 1
     hdr = skb.nh6
     assert hdr is not None
-    mib[IPSTATS_MIB_INNOECTPKTS + (hdr.tclass & 3)] += skb.gso_segs or 1
+    if not parsed:
+        mib[IPSTATS_MIB_INNOECTPKTS + (hdr.tclass & 3)] += skb.gso_segs or 1
     if not _addresses_ok(skb, dev):
         mib[IPSTATS_MIB_INHDRERRORS] += 1
         kfree_skb_reason(skb, dropreason.IP_INHDR)
@@ -96,6 +97,7 @@ def _parse(net: "Net", skb: SkBuff) -> bool:
         net.ip6_statistics[IPSTATS_MIB_INHDRERRORS] += 1
         kfree_skb_reason(skb, dropreason.IP_INHDR)
         return False
+    net.ip6_statistics[IPSTATS_MIB_INNOECTPKTS + (hdr.tclass & 3)] += skb.gso_segs or 1
     if payload_len or hdr.nexthdr != NEXTHDR_HOP:
         if payload_len + IP6_HEADER_LEN > skb.len:
             net.ip6_statistics[IPSTATS_MIB_INTRUNCATEDPKTS] += 1

@@ -73,7 +73,7 @@ def ip6_xmit(sk: "InetSock", skb: SkBuff, fl6: Flowi6, mark: int, opt: bytes | N
     hop_limit = -1 if pinfo is None else pinfo.hop_limit
     hdr.hop_limit = hop_limit if hop_limit >= 0 else rt.hoplimit()
     hdr.tclass = tclass
-    hdr.flow_label = fl6.flowlabel & 0xFFFFF
+    hdr.flow_label = ip6_make_flowlabel(net, fl6)
     if opt:
         hdr.exthdrs = opt
     skb.nh6 = hdr
@@ -126,10 +126,21 @@ def ip6_send_unicast_reply(
     skb.mark = mark
     hdr = Ipv6hdr(saddr, daddr, protocol)
     hdr.tclass = tclass
-    hdr.flow_label = flow_label
+    fl6.flowlabel = flow_label
+    hdr.flow_label = ip6_make_flowlabel(net, fl6)
     hdr.hop_limit = rt.hoplimit()
     skb.nh6 = hdr
     return ip6_local_out(net, skb)
+
+
+def ip6_make_flowlabel(net: "Net", fl6: Flowi6) -> int:
+    """Return the flow label: the given one, else one made of the flow's addresses and ports, RFC 6437 3."""
+    if fl6.flowlabel & 0xFFFFF or not net.ipv6.sysctl_auto_flowlabels:
+        return fl6.flowlabel & 0xFFFFF
+    value = int.from_bytes(fl6.saddr[8:], "big") ^ int.from_bytes(fl6.daddr[8:], "big") * 3 ^ int.from_bytes(fl6.daddr[:8], "big")
+    value ^= (fl6.proto << 32 | fl6.sport << 16 | fl6.dport) * 0x9E3779B1 ^ net.kernel.hash_secret
+    value = (value & 0xFFFFFFFF) * 0x85EBCA77 & 0xFFFFFFFFFFFF
+    return (value ^ value >> 23) & 0xFFFFF or 1
 
 
 def ip6_local_out(net: "Net", skb: SkBuff) -> int:
@@ -285,6 +296,7 @@ def ip6_forward(skb: SkBuff) -> int:
         mib[IPSTATS_MIB_INADDRERRORS] += 1
         kfree_skb_reason(skb, dropreason.IP_INADDRERRORS)
         return -EINVAL
+    mib[IPSTATS_MIB_FORWDATAGRAMS] += 1
     mtu = max(rt.dev.mtu, IPV6_MIN_MTU)
     size = skb.l3_len()
     if skb.gso_size:
@@ -299,7 +311,6 @@ def ip6_forward(skb: SkBuff) -> int:
     head.hop_limit = hdr.hop_limit - 1
     skb.nh6 = head
     skb.ip_flags |= IPSKB_FORWARDED
-    mib[IPSTATS_MIB_FORWDATAGRAMS] += 1
     return ip6_output(skb)
 
 
@@ -377,7 +388,7 @@ def ip6_make_pending_skb(sk: "InetSock", cork: InetCork, fl6: Flowi6) -> SkBuff:
         hop_limit = -1 if pinfo is None else pinfo.hop_limit
         hdr.hop_limit = hop_limit if hop_limit >= 0 else rt.hoplimit()
     hdr.tclass = cork.tos if cork.tos >= 0 else (0 if pinfo is None else pinfo.tclass)
-    hdr.flow_label = fl6.flowlabel & 0xFFFFF
+    hdr.flow_label = ip6_make_flowlabel(sk.sk_net, fl6)
     skb.nh6 = hdr
     skb.priority = sk.sk_priority
     skb.mark = cork.mark

@@ -20,7 +20,7 @@ from twinsock.wire.ip6 import NEXTHDR_FRAGMENT, parse_frag
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
 
-_FQ_SIZE: Final = 232  # what the kernel charges for the queue itself
+_FQ_SIZE: Final = 184  # what the kernel charges for the queue itself
 
 
 class Fq6(FragQueue):
@@ -68,6 +68,7 @@ def ipv6_frag_rcv(net: "Net", skb: SkBuff) -> SkBuff | None:
         mib[IPSTATS_MIB_REASMFAILS] += 1
         kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
         return None
+    hdr.exthdrs += skb.data[skb.offset : skb.offset + 8]
     skb.pull(8)
     if not _queue(net, fq, skb, fh.offset, fh.more):
         return None
@@ -91,7 +92,7 @@ def _queue(net: "Net", fq: Fq6, skb: SkBuff, start: int, more: bool) -> bool:
     end = start + skb.len
     if end > 65535:
         mib[IPSTATS_MIB_INHDRERRORS] += 1
-        icmpv6_param_prob(skb, ICMPV6_HDR_FIELD, hdr.header_len() + 2)
+        icmpv6_param_prob(skb, ICMPV6_HDR_FIELD, hdr.header_len() - 6)
         return False
     bad = False
     if not more:
@@ -122,7 +123,7 @@ def _queue(net: "Net", fq: Fq6, skb: SkBuff, start: int, more: bool) -> bool:
         mib[IPSTATS_MIB_REASMOVERLAPS] += 1
         _fail(net, fq, skb)
         return False
-    fq.max_size = max(fq.max_size, skb.len + hdr.header_len() + 8)
+    fq.max_size = max(fq.max_size, skb.len + hdr.header_len())
     if start == 0:
         fq.nexthdr = int(skb.data[skb.offset - 8])
     return True
@@ -152,6 +153,7 @@ def _reassemble(net: "Net", fq: Fq6, last: SkBuff) -> SkBuff | None:
     whole.frag_max_size = fq.max_size
     head = hdr.copy()
     whole.nh6 = head
+    head.exthdrs = head.exthdrs[:-8]
     if head.exthdrs:
         head.exthdrs = _patch_nexthdr(head.exthdrs, fq.nexthdr)
     else:

@@ -223,11 +223,10 @@ class Rt6Info(Dst):
         return 64 if conf is None else conf.hop_limit
 
     def update_pmtu(self, mtu: int) -> None:
-        """Learn a smaller path MTU, rt6_update_pmtu(); never below 1280."""
+        """Learn a smaller path MTU, rt6_update_pmtu(); one below 1280 is not believed."""
         if self.locked(RTAX_MTU):
             return
-        mtu = max(mtu, IPV6_MIN_MTU)
-        if mtu >= self.get_mtu():
+        if mtu < IPV6_MIN_MTU or mtu >= self.get_mtu():
             return
         fib = self.net.ipv6.fib
         assert fib is not None

@@ -1,0 +1,310 @@
+"""The same bytes into a TUN device of the live kernel and of the twin: what comes back, and which counters move.
+
+A case is a list of steps: ("in", device, bytes) writes a packet, ("wait", ms) lets time pass, ("sysctl", path, value) and
+("ip", arguments) configure. Both sides start with `lo`, tun0 (10.0.0.1/24, fd00::1/64) and tun1 (10.0.1.1/24, fd01::1/64)."""
+
+import fcntl
+import os
+import struct
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.netns import run_in_netns
+from twinsock.kernel.drivers.tap import TunDevice, TunWire
+from twinsock.kernel.kernel import Kernel
+from twinsock.kernel.net.core.dev import dev_open, register_netdevice
+from twinsock.kernel.net.core.skbuff import SkBuff
+from twinsock.kernel.net.ipv4.devinet import InIfaddr, inet_forward_change, inet_insert_ifa
+from twinsock.kernel.net.ipv4.fib_frontend import fib_newroute
+from twinsock.kernel.net.ipv4.fib_table import FibConfig
+from twinsock.kernel.net.ipv6.addrconf import addrconf_forward_change, inet6_addr_add
+from twinsock.kernel.net.ipv6.route import Fib6Config, ip6_route_add
+from twinsock.uapi import rtnetlink, snmp
+from twinsock.wire import ip as wire_ip
+from twinsock.wire import ip6 as wire_ip6
+
+Step = tuple[Any, ...]
+TUNSETIFF = 0x400454CA
+_TYPES = {
+    "unreachable": rtnetlink.RTN_UNREACHABLE,
+    "prohibit": rtnetlink.RTN_PROHIBIT,
+    "blackhole": rtnetlink.RTN_BLACKHOLE,
+    "local": rtnetlink.RTN_LOCAL,
+}
+
+
+class Outcome:
+    """What a case caused: packets that came out, as (device, bytes), and counters that moved."""
+
+    def __init__(self, packets: list[tuple[str, str]], counters: dict[str, int]) -> None:
+        self.packets = packets
+        self.counters = counters
+
+
+def on_host(steps: list[Step]) -> Outcome:
+    """Run a case on the live kernel, in a namespace of its own."""
+    packets, counters = run_in_netns(_host_program, steps)
+    return Outcome(packets, counters)
+
+
+def on_twin(steps: list[Step]) -> Outcome:
+    """Run a case on the twin."""
+    world = TwinWorld()
+    before = world.counters()
+    for step in steps:
+        world.step(step)
+    after = world.counters()
+    return Outcome(world.packets, {name: value - before[name] for name, value in after.items() if value != before[name]})
+
+
+# The live kernel.
+
+
+def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    tuns = {name: _open_tun(name) for name in ("tun0", "tun1")}
+    for i, name in enumerate(tuns):
+        conf = f"/proc/sys/net/ipv6/conf/{name}/"
+        Path(conf + "addr_gen_mode").write_text("1")
+        Path(conf + "router_solicitations").write_text("0")
+        Path(conf + "mldv2_unsolicited_report_interval").write_text("1000000")
+        _ip(f"address add 10.0.{i}.1/24 dev {name}")
+        _ip(f"link set {name} up")
+        _ip(f"-6 address add fd0{i}::1/64 dev {name} nodad")
+    time.sleep(0.01)
+    for fd in tuns.values():
+        _drain(fd)
+    before = _host_counters()
+    out: list[tuple[str, str]] = []
+    for step in steps:
+        if step[0] == "in":
+            os.write(tuns[step[1]], step[2])
+        elif step[0] == "wait":
+            time.sleep(step[1] / 1000)
+        elif step[0] == "sysctl":
+            Path("/proc/sys/" + step[1]).write_text(str(step[2]))
+        else:
+            _ip(step[1])
+        for name, fd in tuns.items():
+            out.extend((name, normalise(data)) for data in _drain(fd))
+    after = _host_counters()
+    _forget_mld(before, after)
+    return out, {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
+
+
+def _forget_mld(before: dict[str, int], after: dict[str, int]) -> None:
+    """Take multicast listener reports out of the counts: the twin does not send them."""
+    reports = after["Icmp6OutMLDv2Reports"] - before["Icmp6OutMLDv2Reports"]
+    if reports == 0:
+        return
+    octets = after["Ip6OutMcastOctets"] - before["Ip6OutMcastOctets"]
+    for name in ("Icmp6OutMLDv2Reports", "Icmp6OutMsgs", "Icmp6OutType143", "Ip6OutMcastPkts", "Ip6OutRequests", "Ip6OutTransmits"):
+        after[name] -= reports
+    for name in ("Ip6OutMcastOctets", "Ip6OutOctets"):
+        after[name] -= octets
+    if not after["Icmp6OutType143"]:
+        del after["Icmp6OutType143"]
+
+
+def _open_tun(name: str) -> int:
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), 0x1001))
+    return fd
+
+
+def _drain(fd: int) -> list[bytes]:
+    found = []
+    while True:
+        try:
+            data = os.read(fd, 70000)
+        except BlockingIOError:
+            return found
+        if data[0] >> 4 == 6 and data[6] == 0:
+            continue  # MLD, which the twin does not send
+        found.append(data)
+
+
+def _ip(arguments: str) -> None:
+    subprocess.run(["ip", *arguments.split()], check=True, capture_output=True)
+
+
+def _host_counters() -> dict[str, int]:
+    found: dict[str, int] = {}
+    for path in ("/proc/net/snmp", "/proc/net/netstat"):
+        lines = Path(path).read_text().splitlines()
+        for names, values in zip(lines[::2], lines[1::2], strict=True):
+            group, _, rest = names.partition(":")
+            if group not in ("Ip", "IpExt", "Icmp", "IcmpMsg") and path.endswith("snmp"):
+                continue
+            for name, value in zip(rest.split(), values.split()[1:], strict=True):
+                if group != "TcpExt" or name == "IPReversePathFilter":
+                    found[f"{group}.{name}"] = int(value)
+    for line in Path("/proc/net/snmp6").read_text().splitlines():
+        name, value = line.split()
+        if name.startswith(("Ip6", "Icmp6")):
+            found[name] = int(value)
+    for path in ("/proc/net/sockstat", "/proc/net/sockstat6"):
+        for line in Path(path).read_text().splitlines():
+            words = line.split()
+            if words[0].startswith("FRAG"):
+                found[words[0] + "inuse"] = int(words[2])
+                found[words[0] + "memory"] = int(words[4])
+    # settings, not counts
+    found.pop("Ip.Forwarding", None)
+    found.pop("Ip.DefaultTTL", None)
+    return found
+
+
+def normalise(data: bytes) -> str:
+    """Give a packet's bytes in hex without what differs from run to run: IPv4's and IPv6's identification, the flow label's value."""
+    if data[0] >> 4 == 4:
+        data = data[:4] + b"\0\0" + data[6:10] + b"\0\0" + data[12:]
+    else:
+        label = int.from_bytes(data[1:4], "big") & 0xFFFFF
+        data = data[:1] + (int.from_bytes(data[1:4], "big") & 0xF00000 | (label != 0)).to_bytes(3, "big") + data[4:]
+        if data[6] == 44:
+            data = data[:44] + bytes(4) + data[48:]
+    return data.hex()
+
+
+# The twin.
+
+
+class _Wire(TunWire):
+    def __init__(self, world: "TwinWorld") -> None:
+        self.world = world
+
+    def transmit(self, dev: TunDevice, skb: SkBuff) -> None:
+        self.world.packets.append((dev.name, normalise(dev.frame(skb))))
+
+
+class TwinWorld:
+    """The twin's host with the same devices."""
+
+    def __init__(self) -> None:
+        from tests.unit.ipworld import host
+
+        self.packets: list[tuple[str, str]] = []
+        self.kernel: Kernel = host()
+        self.net = self.kernel.init_net
+        self.tuns: dict[str, TunDevice] = {}
+        for i, name in enumerate(("tun0", "tun1")):
+            tun = TunDevice(self.net, name, _Wire(self))
+            assert register_netdevice(tun) == 0
+            self.tuns[name] = tun
+            assert tun.ip6_ptr is not None
+            tun.ip6_ptr.addr_gen_mode = 1
+            address = 10 << 24 | i << 8 | 1
+            assert inet_insert_ifa(tun, InIfaddr(address, 24)) == 0
+            assert dev_open(tun) == 0
+            assert inet6_addr_add(tun, wire6(f"fd0{i}::1"), 64, rtnetlink.IFA_F_NODAD) == 0
+
+    def step(self, step: Step) -> None:
+        """Do one step."""
+        if step[0] == "in":
+            self.tuns[step[1]].deliver(step[2])
+        elif step[0] == "wait":
+            self.kernel.clock.advance_to(self.kernel.clock.now_ns + step[1] * 1_000_000)
+        elif step[0] == "sysctl":
+            self._sysctl(step[1], int(step[2]))
+        else:
+            self._ip(step[1].split())
+
+    def _sysctl(self, path: str, value: int) -> None:
+        parts = path.split("/")
+        ipv4 = self.net.ipv4
+        if parts[:3] == ["net", "ipv4", "conf"]:
+            conf = ipv4.devconf_all if parts[3] == "all" else self._in_dev(parts[3]).cnf
+            setattr(conf, parts[4], value)
+        elif path == "net/ipv4/ip_forward":
+            inet_forward_change(self.net, value)
+        elif path == "net/ipv6/conf/all/forwarding":
+            addrconf_forward_change(self.net, value)
+        elif path == "net/ipv4/ipfrag_time":
+            assert ipv4.fqdir is not None
+            ipv4.fqdir.timeout_s = value
+        elif path == "net/ipv6/ip6frag_time":
+            assert self.net.ipv6.fqdir is not None
+            self.net.ipv6.fqdir.timeout_s = value
+        elif path in ("net/ipv4/ipfrag_high_thresh", "net/ipv4/ipfrag_low_thresh"):
+            assert ipv4.fqdir is not None
+            setattr(ipv4.fqdir, parts[-1].removeprefix("ipfrag_"), value)
+        else:
+            name = "sysctl_" + parts[-1]
+            assert hasattr(ipv4, name), path
+            setattr(ipv4, name, value)
+        ipv4.fib.flush_cache() if ipv4.fib is not None else None
+
+    def _in_dev(self, name: str) -> Any:
+        for dev in self.net.dev_base:
+            if dev.name == name:
+                return dev.ip_ptr
+        raise AssertionError(name)
+
+    def _ip(self, words: list[str]) -> None:
+        six = words[0] == "-6"
+        words = words[1:] if six else words
+        assert words[:2] in (["route", "add"], ["link", "set"]), words
+        if words[0] == "link":
+            from twinsock.kernel.net.core.dev import dev_set_mtu
+
+            assert dev_set_mtu(self.tuns[words[2]], int(words[4])) == 0
+            return
+        rest = words[2:]
+        type_ = rtnetlink.RTN_UNICAST
+        if rest[0] in _TYPES:
+            type_ = _TYPES[rest.pop(0)]
+        prefix, _, plen = rest.pop(0).partition("/")
+        options = dict(zip(rest[::2], rest[1::2], strict=True))
+        oif = self.tuns[options["dev"]].ifindex if "dev" in options else 0
+        if six:
+            cfg6 = Fib6Config(wire6(prefix), int(plen))
+            cfg6.type, cfg6.oif = type_, oif
+            cfg6.gw = wire6(options["via"]) if "via" in options else b""
+            assert ip6_route_add(self.net, cfg6) == 0
+        else:
+            cfg = FibConfig(wire_ip.parse_addr(prefix), int(plen))
+            cfg.type, cfg.oif = type_, oif
+            cfg.gw = wire_ip.parse_addr(options["via"]) if "via" in options else 0
+            assert fib_newroute(self.net, cfg) == 0
+
+    def counters(self) -> dict[str, int]:
+        """Read everything that /proc shows on the other side."""
+        net = self.net
+        found: dict[str, int] = {}
+        for i, name in enumerate(snmp.IP_NAMES):
+            if i > snmp.IPSTATS_MIB_DEFAULTTTL:
+                found["Ip." + name] = net.ip_statistics[i]
+        for i, name in enumerate(snmp.IPEXT_NAMES):
+            found["IpExt." + name] = net.ip_statistics[snmp.IPSTATS_MIB_INNOROUTES + i]
+        for i, name in enumerate(snmp.ICMP_NAMES):
+            found["Icmp." + name] = net.icmp_statistics[i]
+        for type_ in range(256):
+            found[f"IcmpMsg.InType{type_}"] = net.icmpmsg_statistics[type_]
+            found[f"IcmpMsg.OutType{type_}"] = net.icmpmsg_statistics[256 + type_]
+        found["TcpExt.IPReversePathFilter"] = net.net_statistics[snmp.LINUX_MIB_IPREVERSEPATHFILTER]
+        for name, slot in snmp.IP6_SLOTS:
+            found["Ip6" + name] = net.ip6_statistics[slot]
+        for i, name in enumerate(snmp.ICMP6_NAMES):
+            found["Icmp6" + name] = net.icmp6_statistics[i]
+        names = dict(snmp.ICMP6MSG_NAMES)
+        for type_ in range(256):
+            name = names.get(type_, f"Type{type_}")
+            found["Icmp6In" + name] = net.icmp6msg_statistics[type_]
+            found["Icmp6Out" + name] = net.icmp6msg_statistics[256 + type_]
+            # /proc shows sums by type number as well
+            found[f"Icmp6InType{type_}"] = net.icmp6msg_statistics[type_]
+            found[f"Icmp6OutType{type_}"] = net.icmp6msg_statistics[256 + type_]
+        for key, fqdir in (("FRAG:", net.ipv4.fqdir), ("FRAG6:", net.ipv6.fqdir)):
+            assert fqdir is not None
+            found[key + "inuse"] = fqdir.nqueues()
+            found[key + "memory"] = fqdir.mem
+        return found
+
+
+def wire6(text: str) -> bytes:
+    """Parse an IPv6 address."""
+    addr = wire_ip6.parse_addr(text)
+    assert addr is not None, text
+    return addr
