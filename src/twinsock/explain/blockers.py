@@ -223,11 +223,15 @@ def uid_of(snapshot: Snapshot) -> int:
 
 
 def looks_outgoing(snapshot: Snapshot, record: SocketRecord) -> bool:
-    """Tell whether a connected socket seems to be a client's: automatic range, and nobody listens on its port."""
+    """Tell whether a connected socket is a client's: the kernel chose its port, and nobody listens there.
+
+    An accepted connection whose listener is gone looks the same, unless its port is outside the automatic range."""
     if record.state in (TCP_LISTEN, TCP_CLOSE) or not record.remote_port:
         return False
     low, high = snapshot.sysctls.port_range
     if not low <= record.local_port <= high:
+        return False
+    if snapshot.automatic is not None and not is_time_wait(record) and record.cookie not in snapshot.automatic:
         return False
     return not any(other.state == TCP_LISTEN and other.local_port == record.local_port for other in snapshot.sockets)
 
@@ -252,7 +256,10 @@ def _facts(snapshot: Snapshot, record: SocketRecord, blocker: Blocker) -> list[s
     if blocker.state == "BOUND" and record.protocol != IPPROTO_UDP:
         facts.append("bound, not listening: netstat and lsof do not show it")
     if looks_outgoing(snapshot, record):
-        facts.append("an outgoing connection: the kernel chose this port for it")
+        if is_time_wait(record):
+            facts.append("perhaps an outgoing connection: the port is in the automatic range")
+        else:
+            facts.append("an outgoing connection: the kernel chose this port for it")
     if len({holder.pid for holder in blocker.holders}) > 1:
         facts.append("one socket, shared: all these processes have to let go of it")
     if any(holder.inherited for holder in blocker.holders):

@@ -170,13 +170,16 @@ def _alike(search: Search, blocker: Blocker) -> set[int]:
 def _outgoing(search: Search) -> None:
     """Offer to keep the port out of the automatic range when a client's connection took it."""
     snapshot = search.snapshot
-    if not any(looks_outgoing(snapshot, snapshot.sockets[blocker.index]) for blocker in search.report.blockers):
+    found = [blocker for blocker in search.report.blockers if looks_outgoing(snapshot, snapshot.sockets[blocker.index])]
+    if not found:
         return
+    sure = any(blocker.lasts_ms < 0 for blocker in found)
     ranges = [str(low) if low == high else f"{low}-{high}" for low, high in snapshot.sysctls.reserved]
     value = ",".join([*ranges, str(search.question.port)])
     search.add(
         f"sysctl -w net.ipv4.ip_local_reserved_ports={value}",
-        "keeps the kernel from giving this port to a client again (it does not end the connection that has it now)",
+        ("" if sure else "if it was a client's connection: ")
+        + "keeps the kernel from giving this port to a client again (it does not end the connection that has it now)",
     )
 
 
@@ -212,7 +215,12 @@ def _other_address(search: Search) -> None:
 def local_addresses(search: Search) -> list[bytes]:
     """List the addresses that could be bound instead, loopback last."""
     found = [local.address for local in search.snapshot.addresses if local.address[:2] != b"\xfe\x80"]
-    return sorted(found, key=lambda address: address[0] == 127 or address == bytes(15) + b"\1")
+    return sorted(found, key=_is_loopback)
+
+
+def _is_loopback(address: bytes) -> bool:
+    """Tell whether an address never leaves this host."""
+    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
 
 
 def blocker_address(search: Search, blocker: Blocker) -> bytes:
@@ -288,6 +296,7 @@ def _not_local(search: Search) -> None:
         wildcard.address = bytes(16)
     wildcard.zone = ""
     same = [address for address in local_addresses(search) if len(address) == len(question.address)]
+    same = [address for address in same if not _is_loopback(address)]
     near = [address for address in same if address[0] == question.address[0]] or same
     if near and rule == "not-local":
         search.add(f"bind to {show_endpoint(near[0], question.port)}", "is an address of this host", False)

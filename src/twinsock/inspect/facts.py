@@ -150,6 +150,7 @@ class Snapshot:
         self.way = Way(b"")  # connect
         self.servers: list[SocketRecord] = []  # connect: sockets of this host at the destination's port
         self.connect_made: set[int] = set()  # connect: indices of `sockets` whose port connect(2) chose
+        self.automatic: set[int] | None = None  # cookies of those of `sockets` whose port the kernel chose; None: not asked
         self.mptcp: list[int] = []  # inodes of those sockets that belong to MPTCP
         self.hidden: list[str] = []  # what permission hid, each a sentence
         self.missing_device = ""

@@ -20,7 +20,7 @@ from twinsock.uapi.netlink import NETLINK_ROUTE, NETLINK_SOCK_DIAG, NLM_F_DUMP, 
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
 from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNSPEC
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
-from twinsock.wire.inet_diag import ALL_STATES, MSG_SIZE, InetDiagReq, bc_and, bc_port
+from twinsock.wire.inet_diag import ALL_STATES, MSG_SIZE, InetDiagReq, bc_and, bc_autobound, bc_port
 from twinsock.wire.netlink import nlmsg, spans
 
 TYPE_CHECKING = False
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
 SAMPLES_MAX = 32
 _TIMER_TIME_WAIT = 3
 _NO_INODE = bytes(4)
+_CONNECTED = ALL_STATES & ~(1 << TCP_LISTEN | 1 << TCP_CLOSE | 1 << 13)
 _SOCKET_TYPES = (SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK)
 _INIT_USER_NS = 0xEFFFFFFD
 NEARBY_PORTS = 12
@@ -99,8 +100,24 @@ def complete(port: KernelPort, snapshot: Snapshot) -> None:
     snapshot.uptime_ns = uptime_ns(port)
     if snapshot.links is None:
         read_addresses(port, snapshot)
-    if snapshot.question.protocol != IPPROTO_UDP and any(record.state == TCP_LISTEN for record in snapshot.sockets):
-        find_mptcp(port, snapshot)
+    if snapshot.question.protocol != IPPROTO_UDP:
+        if any(record.state == TCP_LISTEN for record in snapshot.sockets):
+            find_mptcp(port, snapshot)
+        elif any(record.remote_port for record in snapshot.sockets):
+            find_automatic(port, snapshot)
+
+
+def find_automatic(port: KernelPort, snapshot: Snapshot) -> None:
+    """Find out which of the sockets have a port that the kernel chose."""
+    number = snapshot.question.port
+    snapshot.automatic = set()
+    wanted = bc_and(bc_port(INET_DIAG_BC_S_EQ, number), bc_autobound())
+    for family in (AF_INET, AF_INET6):
+        try:
+            found = inet_sockets(port, family, IPPROTO_TCP, _CONNECTED, snapshot.netns, bytecode=wanted)
+        except OSError:
+            continue
+        snapshot.automatic.update([record.cookie for record in found])
 
 
 def look_elsewhere(port: KernelPort, snapshot: Snapshot) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinsock.explain.report import FAILS, OK
 from twinsock.explain.words import show_ms
-from twinsock.uapi.errno import ERRNO_NAMES
+from twinsock.uapi.errno import EADDRINUSE, ERRNO_NAMES
 from twinsock.ui.term import BOLD, CYAN, DIM, GREEN, RED, YELLOW, clean
 
 TYPE_CHECKING = False
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from twinsock.ui.term import Paper
 
 BLOCKERS_SHOWN = 6
+LABEL_WIDTH = 42
 
 
 def draw(paper: Paper, report: Report) -> None:
@@ -27,7 +28,7 @@ def draw(paper: Paper, report: Report) -> None:
     if report.path and report.result != OK:
         paper.title("Where the kernel decides")
         paper.prose(" > ".join(report.path))
-    if report.variants and not all(variant.result == OK for variant in report.variants):
+    if _worth_a_table(report):
         paper.title("With other options")
         for variant in report.variants:
             _variant(paper, variant)
@@ -49,6 +50,12 @@ def draw(paper: Paper, report: Report) -> None:
         paper.prose(report.proof, 2, "", GREEN if report.proof_agrees else RED)
 
 
+def _worth_a_table(report: Report) -> bool:
+    """Tell whether options make a difference, or people would think so."""
+    outcomes = {(variant.result, variant.errno) for variant in report.variants}
+    return len(outcomes) > 1 or (report.errno == EADDRINUSE and bool(outcomes))
+
+
 def _headline(paper: Paper, report: Report) -> None:
     """Write the verdict and its sentence."""
     if report.result == OK:
@@ -57,7 +64,9 @@ def _headline(paper: Paper, report: Report) -> None:
         verdict = paper.paint(f"{report.call}() fails: {ERRNO_NAMES.get(report.errno, str(report.errno))}", BOLD, RED)
     else:
         verdict = paper.paint(f"cannot tell: {report.call}() may fail with {ERRNO_NAMES.get(report.errno, '')}", BOLD, YELLOW)
-    paper.line(f"{paper.paint(clean(report.target), BOLD)}  {verdict}")
+    target = clean(report.target)
+    gap = "  " if not paper.width or len(target) + 40 <= paper.width else "\n  "
+    paper.line(paper.paint(target, BOLD) + gap + verdict)
     paper.prose(report.sentence)
 
 
@@ -67,7 +76,10 @@ def _blocker(paper: Paper, blocker: Blocker) -> None:
     peer = f" to {blocker.remote}" if blocker.remote else ""
     device = f" on {blocker.device}" if blocker.device else ""
     lasts = f", {show_ms(blocker.lasts_ms)} left" if blocker.lasts_ms >= 0 else ""
-    paper.line(f"  {paper.paint(blocker.state, BOLD)} {blocker.local}{peer}{device}{times}{lasts}")
+    if paper.width and len(blocker.state + blocker.local + peer + device + times + lasts) + 3 > paper.width:
+        paper.prose(f"{blocker.state} {blocker.local}{peer}{device}{times}{lasts}", 4, " ")
+    else:
+        paper.line(f"  {paper.paint(blocker.state, BOLD)} {clean(blocker.local)}{peer}{device}{times}{lasts}")
     for holder in blocker.holders[:BLOCKERS_SHOWN]:
         since = f", running for {show_ms(holder.running_ms)}" if holder.running_ms >= 0 else ""
         unit = f", {holder.unit}" if holder.unit else ""
@@ -88,10 +100,15 @@ def _blocker(paper: Paper, blocker: Blocker) -> None:
 def _variant(paper: Paper, variant: Variant) -> None:
     """Write one row of the table of options."""
     if variant.result == OK:
-        outcome = paper.paint("works", GREEN)
+        outcome, colour = "works", GREEN
     elif variant.result == FAILS:
-        outcome = paper.paint(f"{ERRNO_NAMES.get(variant.errno, '')} at {variant.call}()", RED)
+        outcome, colour = f"{ERRNO_NAMES.get(variant.errno, '')} at {variant.call}()", RED
     else:
-        outcome = paper.paint("depends on flags that are hidden", YELLOW)
-    here = paper.paint("  <- asked", DIM) if variant.asked else ""
-    paper.line(f"  {variant.label:<42} {outcome}{here}")
+        outcome, colour = "cannot tell", YELLOW
+    here = "  <- asked" if variant.asked else ""
+    gap = " "
+    if paper.width and LABEL_WIDTH + 3 + len(outcome + here) > paper.width:
+        gap = "\n    "
+    paper.line(
+        f"  {variant.label:<{LABEL_WIDTH}}".rstrip(" " if gap != " " else "") + gap + paper.paint(outcome, colour) + paper.paint(here, DIM)
+    )
