@@ -12,8 +12,10 @@ import ctypes
 import errno
 import os
 import resource
+import select
 import shutil
 import signal
+import socket
 import struct
 import tempfile
 import threading
@@ -22,17 +24,22 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.netns import run_in_netns
+from twinsock.kernel.boot import start_kernel
 from twinsock.kernel.fs import namei
+from twinsock.kernel.fs.eventfd import sys_eventfd2
+from twinsock.kernel.fs.eventpoll import EpollEvent, sys_epoll_create1, sys_epoll_ctl, sys_epoll_wait
 from twinsock.kernel.fs.fcntl import sys_fcntl
 from twinsock.kernel.fs.file import sys_close, sys_dup
 from twinsock.kernel.fs.ioctl import sys_ioctl
 from twinsock.kernel.fs.open import sys_fchmod
 from twinsock.kernel.fs.select import Pollfd, sys_poll
-from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net import socket as calls
-from twinsock.kernel.net.unix.af_unix import af_unix_init
+from twinsock.kernel.net.unix.diag import unix_diag_dump, unix_diag_get_exact, unix_seq_text
 from twinsock.kernel.sched.task import Task
 from twinsock.kernel.time.timer import Timer
+from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
+from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
+from twinsock.wire.unix_diag import UnixDiagMsg, UnixDiagReq, parse_msg
 
 STREAM, DGRAM, SEQPACKET = 1, 2, 5
 NONBLOCK = 0o4000
@@ -193,6 +200,12 @@ class System:
     def now_ms(self) -> float: ...
     def max_dgram_qlen(self, value: int) -> None: ...
     def proc_net_unix(self) -> str: ...
+    def ino(self, fd: int) -> int: ...
+    def diag(self, req: UnixDiagReq, dump: bool = True) -> Any: ...
+    def file_ino(self, path: str) -> int: ...
+    def read_only(self) -> None: ...
+    def epoll(self, fd: int, events: int) -> int: ...
+    def epoll_wait(self, epfd: int, timeout_ms: int = 0) -> Result: ...
 
 
 # The live kernel
@@ -234,9 +247,11 @@ class Host(System):
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.hits: list[int] = []
+        self.epolls: dict[int, select.epoll] = {}
         self.threads: list[threading.Thread] = []
         signal.signal(signal.SIGPIPE, self._on_signal)
         signal.signal(signal.SIGURG, self._on_signal)
+        signal.signal(signal.SIGIO, self._on_signal)
 
     def _on_signal(self, signo: int, frame: object) -> None:
         self.hits.append(signo)
@@ -430,8 +445,51 @@ class Host(System):
             knob.write(str(value))
 
     def proc_net_unix(self) -> str:
-        with open("/proc/net/unix") as text:
+        with open("/proc/self/net/unix") as text:
             return text.read()
+
+    def ino(self, fd: int) -> int:
+        return os.fstat(fd).st_ino
+
+    def file_ino(self, path: str) -> int:
+        return os.stat(path).st_ino
+
+    def diag(self, req: UnixDiagReq, dump: bool = True) -> Any:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_SOCK_DIAG) as link:
+            body = req.emit()
+            flags = NLM_F_REQUEST | (NLM_F_DUMP if dump else 0)
+            link.send(struct.pack("IHHII", 16 + len(body), SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body)
+            found = []
+            while True:
+                data = link.recv(1 << 20)
+                at = 0
+                while at < len(data):
+                    length, kind = struct.unpack_from("IH", data, at)
+                    if kind == NLMSG_ERROR:
+                        return errno.errorcode[-struct.unpack_from("i", data, at + 16)[0]]
+                    if kind == NLMSG_DONE:
+                        return found
+                    found.append(parse_msg(data, at + 16, at + length))
+                    at += (length + 3) & ~3
+                if not dump:
+                    return found
+
+    def read_only(self) -> None:
+        here = os.getcwd().encode()
+        for args in ((None, b"/", 0x44000), (here, here, 0x1000), (None, here, 0x1021)):
+            if args[2] == 0x44000:
+                assert _libc.unshare(0x20000) == 0
+            assert _libc.mount(args[0] or b"none", args[1], None, ctypes.c_ulong(args[2]), None) == 0
+        os.chdir(here)
+
+    def epoll(self, fd: int, events: int) -> int:
+        epoll = select.epoll()
+        epoll.register(fd, events)
+        self.epolls[epoll.fileno()] = epoll
+        return epoll.fileno()
+
+    def epoll_wait(self, epfd: int, timeout_ms: int = 0) -> Result:
+        return [events for _fd, events in self.epolls[epfd].poll(timeout_ms / 1000)]
 
 
 def _run_on_host(program: Program) -> Result:
@@ -640,22 +698,57 @@ class Twin(System):
         assert self.task.net.unx is not None
         self.task.net.unx.sysctl_max_dgram_qlen = value
 
+    def proc_net_unix(self) -> str:
+        return unix_seq_text(self.task.net)
+
+    def ino(self, fd: int) -> int:
+        assert self.task.files is not None
+        file = self.task.files.lookup(fd)
+        assert file is not None
+        return file.ino()
+
+    def file_ino(self, path: str) -> int:
+        inode = namei.sys_stat(self.task, path.encode())[1]
+        assert inode is not None
+        return inode.i_ino
+
+    def diag(self, req: UnixDiagReq, dump: bool = True) -> Any:
+        if dump:
+            return [self._through_wire(msg) for msg in unix_diag_dump(self.task.net, req)]
+        err, msg = unix_diag_get_exact(self.task.net, req)
+        return _name_of(err) if msg is None else [self._through_wire(msg)]
+
+    def _through_wire(self, msg: UnixDiagMsg) -> Any:
+        data = msg.emit()
+        return parse_msg(data, 0, len(data))
+
+    def read_only(self) -> None:
+        namei.rootfs(self.task.kernel).read_only = True
+
+    def epoll(self, fd: int, events: int) -> int:
+        epfd = sys_epoll_create1(self.task, 0)
+        assert sys_epoll_ctl(self.task, epfd, 1, fd, EpollEvent(events, fd)) == 0
+        return epfd
+
+    def epoll_wait(self, epfd: int, timeout_ms: int = 0) -> Result:
+        events: list[EpollEvent] = []
+        ret = sys_epoll_wait(self.task, epfd, events, 10, timeout_ms)
+        return [event.events for event in events] if ret >= 0 else _name_of(ret)
+
 
 def _name_of(ret: int) -> Result:
     return ret if ret >= 0 else errno.errorcode[-ret]
 
 
 def _run_on_twin(program: Program) -> Result:
-    kernel = Kernel(seed=1)
-    af_unix_init(kernel)
-    kernel.new_task("init")
+    kernel = start_kernel(seed=1)
     task = kernel.new_task("program")
-    task.handled_signals = 1 << 23
+    task.handled_signals = 1 << 23 | 1 << 29
     assert namei.sys_mkdir(task, b"/tmp/d", 0o777) == 0
     assert namei.sys_chmod(task, b"/tmp/d", 0o777) == 0
     assert namei.sys_chdir(task, b"/tmp/d") == 0
     for _fd in range(3):  # standard input, output and error
-        calls.sys_socket(task, 1, 2, 0)
+        sys_eventfd2(task, 0, 0)
     return program(Twin(task))
 
 

@@ -25,6 +25,7 @@ def start_kernel(seed: int = 0, clock: Clock | None = None) -> Kernel:
 def do_initcalls(kernel: Kernel) -> None:
     """Register subsystems and families, each before those that need it."""
     ip_init(kernel)
+    af_unix_init(kernel)
     ip6_init(kernel)
     loopback_init(kernel)
     af_unix_init(kernel)

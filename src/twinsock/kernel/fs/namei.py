@@ -290,13 +290,13 @@ def sys_unlink(task: "Task", name: bytes) -> int:
         return err
     if path.last == b"":
         return -EISDIR
+    if rootfs(task.kernel).read_only:
+        return -EROFS
     inode = path.inode
     if inode is None:
         return -ENOENT
     if path.wants_dir:
         return -EISDIR if inode.is_dir() else -ENOTDIR
-    if rootfs(task.kernel).read_only:
-        return -EROFS
     err = _may_delete(task, path.parent, inode, False)
     if err:
         return err
@@ -317,11 +317,11 @@ def sys_rmdir(task: "Task", name: bytes) -> int:
         return err
     if path.last == b"":
         return -EINVAL if name.rstrip(b"/").endswith(b".") else -ENOTEMPTY
+    if rootfs(task.kernel).read_only:
+        return -EROFS
     inode = path.inode
     if inode is None:
         return -ENOENT
-    if rootfs(task.kernel).read_only:
-        return -EROFS
     err = _may_delete(task, path.parent, inode, True)
     if err:
         return err

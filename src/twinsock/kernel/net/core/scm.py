@@ -124,13 +124,13 @@ def _copy_creds(task: "Task", cmsg: Cmsghdr, scm: ScmCookie) -> int:
     pid = int.from_bytes(cmsg.data[:4], "little", signed=True)
     uid = int.from_bytes(cmsg.data[4:8], "little")
     gid = int.from_bytes(cmsg.data[8:12], "little")
+    if uid == 0xFFFFFFFF or gid == 0xFFFFFFFF:
+        return -EINVAL
     err = scm_check_creds(task, pid, uid, gid)
     if err:
         return err
     if pid != task.tgid and not any(other.pid == pid for other in task.kernel.tasks):
         return -ESRCH
-    if uid == 0xFFFFFFFF or gid == 0xFFFFFFFF:
-        return -EINVAL
     scm.pid, scm.uid, scm.gid = pid, uid, gid
     return 0
 
@@ -208,10 +208,10 @@ def scm_detach_fds(task: "Task", msg: Msghdr, scm: ScmCookie) -> None:
 
 def scm_pidfd_recv(task: "Task", msg: Msghdr, scm: ScmCookie) -> None:
     """Give the receiver a pidfd of the sender, SO_PASSPIDFD."""
+    if not scm.pid:
+        return
     if msg.control_room - len(msg.control) < CMSG_HDR + 4:
         msg.out_flags |= MSG_CTRUNC
-        return
-    if not scm.pid:
         return
     fd = pidfd_prepare(task, scm.pid)
     msg.put_cmsg(SOL_SOCKET, SCM_PIDFD, (fd & 0xFFFFFFFF).to_bytes(4, "little"))

@@ -58,6 +58,7 @@ from twinsock.kernel.net.unix.unix_sock import (
     netns_unix,
     unix_may_passcred,
     unix_recvq_full,
+    unix_sk,
     unix_skb_len,
 )
 from twinsock.kernel.sched.task import sock_intr_errno
@@ -90,13 +91,6 @@ _FAMILY: Final = AF_UNIX.to_bytes(2, "little")
 _OBJ_SIZE: Final = 1152
 _POLL_IN: Final = 1
 _POLL_HUP: Final = 6
-
-
-def unix_sk(sock: Socket) -> UnixSock:
-    """Return the UNIX socket behind a socket of the family."""
-    sk = sock.sk
-    assert isinstance(sk, UnixSock)
-    return sk
 
 
 # Registration and creation
@@ -486,11 +480,11 @@ class UnixStreamOps(UnixOps):
 
     def sendmsg(self, task: "Task", sock: Socket, msg: "Msghdr") -> int:
         """Send."""
-        return unix_stream_sendmsg(task, unix_sk(sock), msg)
+        return unix_stream_sendmsg(task, sock, msg)
 
     def recvmsg(self, task: "Task", sock: Socket, msg: "Msghdr", flags: int) -> int:
         """Receive."""
-        return unix_stream_recvmsg(task, unix_sk(sock), msg, flags)
+        return unix_stream_recvmsg(task, sock, msg, flags)
 
 
 class UnixDgramOps(UnixOps):
@@ -502,11 +496,11 @@ class UnixDgramOps(UnixOps):
 
     def sendmsg(self, task: "Task", sock: Socket, msg: "Msghdr") -> int:
         """Send."""
-        return unix_dgram_sendmsg(task, unix_sk(sock), msg)
+        return unix_dgram_sendmsg(task, sock, msg)
 
     def recvmsg(self, task: "Task", sock: Socket, msg: "Msghdr", flags: int) -> int:
         """Receive."""
-        return unix_dgram_recvmsg(task, unix_sk(sock), msg, flags)
+        return unix_dgram_recvmsg(task, sock, msg, flags)
 
 
 class UnixSeqpacketOps(UnixOps):
@@ -514,11 +508,11 @@ class UnixSeqpacketOps(UnixOps):
 
     def sendmsg(self, task: "Task", sock: Socket, msg: "Msghdr") -> int:
         """Send."""
-        return unix_seqpacket_sendmsg(task, unix_sk(sock), msg)
+        return unix_seqpacket_sendmsg(task, sock, msg)
 
     def recvmsg(self, task: "Task", sock: Socket, msg: "Msghdr", flags: int) -> int:
         """Receive."""
-        return unix_seqpacket_recvmsg(task, unix_sk(sock), msg, flags)
+        return unix_seqpacket_recvmsg(task, sock, msg, flags)
 
 
 UNIX_STREAM_OPS: Final[ProtoOps] = UnixStreamOps()

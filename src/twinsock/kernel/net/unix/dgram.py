@@ -4,6 +4,7 @@ A sender waits in `peer_wait` of a receiver whose queue is longer than net.unix.
 
 from typing import TYPE_CHECKING, Final
 
+from twinsock.kernel.net.core.scm import ScmCookie, scm_destroy, scm_recv, scm_send
 from twinsock.kernel.net.core.skbuff import kfree_skb
 from twinsock.kernel.net.core.sock import (
     RCV_SHUTDOWN,
@@ -18,20 +19,16 @@ from twinsock.kernel.net.core.sock import (
 from twinsock.kernel.net.core.sock_mem import sock_alloc_send_pskb
 from twinsock.kernel.net.unix.names import unix_autobind, unix_copy_addr, unix_find_other, unix_validate_addr
 from twinsock.kernel.net.unix.scm import (
-    ScmCookie,
-    scm_destroy,
-    scm_fp_dup,
-    scm_recv_unix,
-    scm_send,
     scm_stat_add,
     scm_stat_del,
     unix_detach_fds,
     unix_maybe_add_creds,
+    unix_peek_fds,
     unix_scm_to_skb,
     unix_skb_to_scm,
 )
 from twinsock.kernel.net.unix.skb import unix_alloc_skb, unix_purge_queue
-from twinsock.kernel.net.unix.unix_sock import WRITE_KEY, UnixSkb, UnixSock, unix_may_passcred, unix_recvq_full
+from twinsock.kernel.net.unix.unix_sock import WRITE_KEY, UnixSkb, UnixSock, unix_may_passcred, unix_recvq_full, unix_sk
 from twinsock.kernel.sched.task import sock_intr_errno
 from twinsock.kernel.sched.wait import TaskWait
 from twinsock.kernel.security import security_unix_may_send
@@ -40,7 +37,7 @@ from twinsock.uapi.socket import AF_UNSPEC, MSG_DONTWAIT, MSG_OOB, MSG_PEEK, MSG
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED
 
 if TYPE_CHECKING:
-    from twinsock.kernel.net.core.net import Msghdr
+    from twinsock.kernel.net.core.net import Msghdr, Socket
     from twinsock.kernel.sched.task import Task
 
 _HEADROOM: Final = 32  # what SO_SNDBUF must hold beside a message
@@ -160,26 +157,27 @@ def unix_dgram_peer_wake_disconnect_wakeup(sk: UnixSock, other: UnixSock) -> Non
 # send
 
 
-def unix_dgram_sendmsg(task: "Task", sk: UnixSock, msg: "Msghdr") -> int:
+def unix_dgram_sendmsg(task: "Task", sock: "Socket", msg: "Msghdr") -> int:
     """sendmsg(2) on a datagram socket: the length or -errno."""
     scm = ScmCookie()
-    err = scm_send(task, msg, scm)
+    err = scm_send(task, sock, msg, scm, False)
     if err < 0:
         return err
-    err = _dgram_send(task, sk, msg, scm)
-    scm_destroy(task, scm)
+    err = _dgram_send(task, unix_sk(sock), msg, scm)
+    scm_destroy(scm, task)
     return err
 
 
-def unix_seqpacket_sendmsg(task: "Task", sk: UnixSock, msg: "Msghdr") -> int:
+def unix_seqpacket_sendmsg(task: "Task", sock: "Socket", msg: "Msghdr") -> int:
     """sendmsg(2) on a connected SOCK_SEQPACKET; an address is ignored."""
+    sk = unix_sk(sock)
     err = sock_error(sk)
     if err:
         return err
     if sk.sk_state != TCP_ESTABLISHED:
         return -ENOTCONN
     msg.name = None
-    return unix_dgram_sendmsg(task, sk, msg)
+    return unix_dgram_sendmsg(task, sock, msg)
 
 
 def _dgram_send(task: "Task", sk: UnixSock, msg: "Msghdr", scm: ScmCookie) -> int:
@@ -281,15 +279,16 @@ def _peer_is_dead(sk: UnixSock, other: UnixSock) -> int:
 # receive
 
 
-def unix_seqpacket_recvmsg(task: "Task", sk: UnixSock, msg: "Msghdr", flags: int) -> int:
+def unix_seqpacket_recvmsg(task: "Task", sock: "Socket", msg: "Msghdr", flags: int) -> int:
     """recvmsg(2) on a SOCK_SEQPACKET."""
-    if sk.sk_state != TCP_ESTABLISHED:
+    if unix_sk(sock).sk_state != TCP_ESTABLISHED:
         return -ENOTCONN
-    return unix_dgram_recvmsg(task, sk, msg, flags)
+    return unix_dgram_recvmsg(task, sock, msg, flags)
 
 
-def unix_dgram_recvmsg(task: "Task", sk: UnixSock, msg: "Msghdr", flags: int) -> int:
+def unix_dgram_recvmsg(task: "Task", sock: "Socket", msg: "Msghdr", flags: int) -> int:
     """recvmsg(2): the bytes of one message, or -errno."""
+    sk = unix_sk(sock)
     if flags & MSG_OOB:
         return -EOPNOTSUPP
     err, index, skip = _wait_for_datagram(task, sk, flags)
@@ -318,15 +317,14 @@ def unix_dgram_recvmsg(task: "Task", sk: UnixSock, msg: "Msghdr", flags: int) ->
     if flags & MSG_PEEK:
         if sk.sk_peek_off >= 0:
             sk.sk_peek_off += size
-        if skb.fp is not None:
-            scm.fp = scm_fp_dup(skb.fp)
+        unix_peek_fds(scm, skb)
     else:
         if sk.sk_peek_off >= 0:
             sk.sk_peek_off = max(0, sk.sk_peek_off - skb.len)
         scm_stat_del(sk, skb)
         unix_detach_fds(scm, skb)
         kfree_skb(skb)
-    scm_recv_unix(task, sk, msg, scm, flags)
+    scm_recv(task, sock, msg, scm)
     return left if flags & MSG_TRUNC else size
 
 

@@ -9,6 +9,7 @@ An urgent byte that was read leaves an empty message behind, where reads still s
 from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.fs.file import send_sigurg
+from twinsock.kernel.net.core.scm import ScmCookie, scm_destroy, scm_recv, scm_send
 from twinsock.kernel.net.core.skbuff import kfree_skb
 from twinsock.kernel.net.core.sock import (
     RCV_SHUTDOWN,
@@ -24,21 +25,17 @@ from twinsock.kernel.net.core.sock import (
 from twinsock.kernel.net.core.sock_mem import sock_alloc_send_pskb
 from twinsock.kernel.net.unix.names import unix_copy_addr
 from twinsock.kernel.net.unix.scm import (
-    ScmCookie,
-    scm_destroy,
-    scm_fp_dup,
-    scm_recv_unix,
-    scm_send,
     scm_stat_add,
     scm_stat_del,
     unix_detach_fds,
     unix_maybe_add_creds,
+    unix_peek_fds,
     unix_scm_to_skb,
     unix_skb_scm_eq,
     unix_skb_to_scm,
 )
 from twinsock.kernel.net.unix.skb import unix_alloc_skb
-from twinsock.kernel.net.unix.unix_sock import UnixSkb, UnixSock, unix_may_passcred, unix_skb_len
+from twinsock.kernel.net.unix.unix_sock import UnixSkb, UnixSock, unix_may_passcred, unix_sk, unix_skb_len
 from twinsock.kernel.sched.task import sock_intr_errno
 from twinsock.kernel.sched.wait import TaskWait
 from twinsock.uapi.errno import EAGAIN, ECONNRESET, EFAULT, EINVAL, EISCONN, ENOTCONN, EOPNOTSUPP, EPERM, EPIPE
@@ -47,7 +44,7 @@ from twinsock.uapi.socket import MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, 
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 
 if TYPE_CHECKING:
-    from twinsock.kernel.net.core.net import Msghdr
+    from twinsock.kernel.net.core.net import Msghdr, Socket
     from twinsock.kernel.sched.task import Task
 
 _PAGE: Final = 4096
@@ -58,14 +55,14 @@ _PAGED_MAX: Final = 32768
 # send
 
 
-def unix_stream_sendmsg(task: "Task", sk: UnixSock, msg: "Msghdr") -> int:
+def unix_stream_sendmsg(task: "Task", sock: "Socket", msg: "Msghdr") -> int:
     """sendmsg(2) on a stream: bytes accepted, or -errno."""
     scm = ScmCookie()
-    err = scm_send(task, msg, scm)
+    err = scm_send(task, sock, msg, scm, False)
     if err < 0:
         return err
-    err, sent = _stream_send(task, sk, msg, scm)
-    scm_destroy(task, scm)
+    err, sent = _stream_send(task, unix_sk(sock), msg, scm)
+    scm_destroy(scm, task)
     if err == -EPIPE and sent == 0 and not msg.flags & MSG_NOSIGNAL:
         task.send_signal(SIGPIPE)
     return sent or err
@@ -178,16 +175,17 @@ class _Read:
         self.scm = ScmCookie()
 
 
-def unix_stream_recvmsg(task: "Task", sk: UnixSock, msg: "Msghdr", flags: int) -> int:
+def unix_stream_recvmsg(task: "Task", sock: "Socket", msg: "Msghdr", flags: int) -> int:
     """recvmsg(2) on a stream: bytes, or -errno."""
+    sk = unix_sk(sock)
     if sk.sk_state != TCP_ESTABLISHED:
         return -EINVAL
     if flags & MSG_OOB:
         return unix_stream_recv_urg(sk, msg, flags)
-    return unix_stream_read_generic(task, sk, msg, flags)
+    return unix_stream_read_generic(task, sock, sk, msg, flags)
 
 
-def unix_stream_read_generic(task: "Task", sk: UnixSock, msg: "Msghdr", flags: int) -> int:
+def unix_stream_read_generic(task: "Task", sock: "Socket", sk: UnixSock, msg: "Msghdr", flags: int) -> int:
     """Read until enough is there, then write the control data."""
     target = sock_rcvlowat(sk, bool(flags & MSG_WAITALL), msg.size)
     timeo = sock_rcvtimeo(sk, bool(flags & MSG_DONTWAIT))
@@ -219,12 +217,11 @@ def unix_stream_read_generic(task: "Task", sk: UnixSock, msg: "Msghdr", flags: i
         timeo = unix_stream_data_wait(task, sk, timeo, last)
         if task.signal_pending():
             err = sock_intr_errno(timeo)
-            scm_destroy(task, read.scm)
+            scm_destroy(read.scm, task)
             return read.copied or err
-    if msg.control_room or sk.recvmsg_inq or read.scm.fp is not None or sk.sk_scm_recv_flags:
-        scm_recv_unix(task, sk, msg, read.scm, flags)
-        if sk.recvmsg_inq and (read.copied or err == 0):
-            msg.put_cmsg(SOL_SOCKET, SO_INQ, sk.inq_len.to_bytes(4, "little"))
+    scm_recv(task, sock, msg, read.scm)
+    if sk.recvmsg_inq and (read.copied or err == 0):
+        msg.put_cmsg(SOL_SOCKET, SO_INQ, sk.inq_len.to_bytes(4, "little"))
     return read.copied or err
 
 
@@ -316,8 +313,8 @@ def _take_messages(sk: UnixSock, read: _Read, skb: UnixSkb) -> bool:
         read.size -= chunk
         if not read.peek:
             return _consume(sk, read, skb, chunk)
-        if skb.fp is not None and read.scm.fp is None:
-            read.scm.fp = scm_fp_dup(skb.fp)
+        if read.scm.fp is None:
+            unix_peek_fds(read.scm, skb)
         if sk.sk_peek_off >= 0:
             sk.sk_peek_off += chunk
         if skb.fp is not None:

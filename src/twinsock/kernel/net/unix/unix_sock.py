@@ -5,7 +5,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.fs.file import File, fput
-from twinsock.kernel.net.core.net import SOCK_WAKE_SPACE
+from twinsock.kernel.net.core.net import SOCK_WAKE_SPACE, Socket
 from twinsock.kernel.net.core.skbuff import SkBuff
 from twinsock.kernel.net.core.sock import POLL_OUT, SK_SCM_CREDENTIALS, SK_SCM_PIDFD, Proto, Sock
 from twinsock.kernel.sched.wait import WaitQueueEntry, WaitQueueHead
@@ -158,6 +158,13 @@ class UnixState:
 def delayed_fput_busy(state: UnixState) -> bool:
     """Tell whether files that `delayed_fput` took are still to be closed."""
     return state.putting
+
+
+def unix_sk(sock: Socket) -> UnixSock:
+    """Return the UNIX socket behind a socket of the family."""
+    sk = sock.sk
+    assert isinstance(sk, UnixSock)
+    return sk
 
 
 def unix_writable(sk: UnixSock) -> bool:
