@@ -19,6 +19,7 @@ runs in a forked child with a fresh network namespace, and the twin's. Further:
     env.setuid(uid)     become that user (root, without capabilities afterwards)
     env.sysctl(path[, value])   read or write /proc/sys/net/<path>; an error is returned as -errno
     env.proc(path)      the text of /proc/net/<path>
+    env.fdinfo(fd), env.fdlink(fd)   what /proc/self/fdinfo/<fd> and /proc/self/fd/<fd> say
     attempt(f, *args)   the result, or the name of the errno
 
 What differs from run to run is normalised: ephemeral ports become "port#1", "port#2", ... in order of appearance. Inodes, pids and
@@ -40,6 +41,7 @@ import pytest
 from tests.netns import netns_missing, run_in_netns
 from tests.parity.host_sys import HostSys
 from twinsock.kernel.boot import net_init_loopback, start_kernel
+from twinsock.kernel.fs.proc.fd import proc_fd_link, seq_show
 from twinsock.kernel.net.core.net_namespace import copy_net_ns
 from twinsock.runtime.facade import TwinEnv
 from twinsock.runtime.facade_sys import TwinSys
@@ -137,6 +139,13 @@ class HostEnv:
         except OSError as error:
             return -(error.errno or 0)
 
+    def fdinfo(self, fd: int) -> str:
+        with open(f"/proc/self/fdinfo/{fd}") as file:
+            return file.read()
+
+    def fdlink(self, fd: int) -> str:
+        return os.readlink(f"/proc/self/fd/{fd}")
+
     def proc(self, path: str) -> str:
         with open(f"/proc/net/{path}") as file:
             return file.read()
@@ -160,6 +169,12 @@ class TestedTwinEnv(TwinEnv):
             return err if err < 0 else text
         err = sysctl_write(self.task, f"net/{path}", value.encode())
         return err if err < 0 else len(value)
+
+    def fdinfo(self, fd: int) -> str:
+        return seq_show(self.task, fd)
+
+    def fdlink(self, fd: int) -> str:
+        return proc_fd_link(self.task, fd)
 
     def proc(self, path: str) -> str:
         from twinsock.kernel.fs.proc.net import read_proc_net  # type: ignore[import-not-found,unused-ignore]

@@ -97,6 +97,16 @@ class HostSys:
         event = None if events is None else struct.pack("=Iq", events, fd)
         return _call("epoll_ctl", epfd, op, fd, None if event is None else _pointer(event))
 
+    def poll(self, fds: list[tuple[int, int]], timeout_ms: int) -> tuple[int, list[int]]:
+        buffer = ctypes.create_string_buffer(b"".join(struct.pack("=iHH", fd, events, 0) for fd, events in fds), 8 * len(fds) or 1)
+        ret = _call("poll", buffer, len(fds), timeout_ms)
+        return ret, [struct.unpack_from("=iHH", buffer.raw, 8 * i)[2] for i in range(len(fds))]
+
+    def epoll_wait(self, epfd: int, maxevents: int, timeout_ms: int) -> tuple[int, list[tuple[int, int]]]:
+        buffer = ctypes.create_string_buffer(12 * max(maxevents, 1))
+        ret = _call("epoll_wait", epfd, buffer, maxevents, timeout_ms)
+        return ret, [struct.unpack_from("=Iq", buffer.raw, 12 * i)[::-1] for i in range(max(ret, 0))]
+
     def set_nofile(self, limit: int) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         return 0

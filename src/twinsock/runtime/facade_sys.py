@@ -2,16 +2,22 @@
 
 Every method returns the result or -errno; `None` is a pointer that cannot be read or written."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twinsock.kernel.fs import file as fs_file
-from twinsock.kernel.fs.eventpoll import EpollEvent, sys_epoll_create1, sys_epoll_ctl
+from twinsock.kernel.fs.eventpoll import EpollEvent, sys_epoll_create1, sys_epoll_ctl, sys_epoll_wait
 from twinsock.kernel.fs.fcntl import sys_fcntl
+from twinsock.kernel.fs.select import Pollfd, sys_poll
 from twinsock.kernel.net import socket as calls
+from twinsock.kernel.sched.task import ERESTARTNOHAND
+from twinsock.uapi.errno import EINTR, ERESTARTSYS
 from twinsock.uapi.resource import RLIMIT_NOFILE
 
 if TYPE_CHECKING:
     from twinsock.runtime.facade import TwinEnv
+
+_INTERRUPTED = (-ERESTARTSYS, -ERESTARTNOHAND, -EINTR)
 
 
 class TwinSys:
@@ -19,6 +25,19 @@ class TwinSys:
 
     def __init__(self, env: "TwinEnv") -> None:
         self._env = env
+
+    def _restart(self, call: Callable[[], int]) -> int:
+        """Make a call; run the handlers of signals that interrupt it, and make it again if they are to be restarted."""
+        env = self._env
+        while True:
+            ret = call()
+            if ret not in _INTERRUPTED:
+                if env.task.pending_signals:
+                    env.deliver_signals()
+                return ret
+            ret = env.task.syscall_interrupted(ret, env.deliver_signals())
+            if ret:
+                return ret
 
     def socket(self, family: int, type_: int, protocol: int) -> int:
         """socket(2)."""
@@ -36,7 +55,7 @@ class TwinSys:
 
     def connect(self, fd: int, addr: bytes | None, length: int) -> int:
         """connect(2)."""
-        return calls.sys_connect(self._env.task, fd, addr, length)
+        return self._restart(lambda: calls.sys_connect(self._env.task, fd, addr, length))
 
     def listen(self, fd: int, backlog: int) -> int:
         """listen(2)."""
@@ -49,7 +68,7 @@ class TwinSys:
     def accept4(self, fd: int, flags: int, room: int | None = None) -> tuple[int, bytes, int]:
         """accept4(2): (descriptor or -errno, address, its whole length); `room` None asks for no address."""
         peer = None if room is None else calls.UserSockaddr(room)
-        ret = calls.sys_accept4(self._env.task, fd, peer, flags)
+        ret = self._restart(lambda: calls.sys_accept4(self._env.task, fd, peer, flags))
         return (ret, b"", 0) if peer is None or ret < 0 else (ret, peer.addr, peer.addrlen)
 
     def getsockname(self, fd: int, room: int) -> tuple[int, bytes, int]:
@@ -66,11 +85,18 @@ class TwinSys:
 
     def sendto(self, fd: int, data: bytes, flags: int, addr: bytes | None, length: int) -> int:
         """sendto(2)."""
-        return calls.sys_sendto(self._env.task, fd, data, flags, addr, length)
+        return self._restart(lambda: calls.sys_sendto(self._env.task, fd, data, flags, addr, length))
 
     def recvfrom(self, fd: int, size: int, flags: int) -> tuple[int, bytes]:
         """recvfrom(2) without an address: (result or -errno, data)."""
-        return calls.sys_recvfrom(self._env.task, fd, size, flags, None)
+        box = [b""]
+
+        def call() -> int:
+            ret, box[0] = calls.sys_recvfrom(self._env.task, fd, size, flags, None)
+            return ret
+
+        ret = self._restart(call)
+        return ret, box[0][: max(ret, 0)]
 
     def setsockopt(self, fd: int, level: int, optname: int, value: bytes | None, length: int) -> int:
         """setsockopt(2)."""
@@ -104,6 +130,18 @@ class TwinSys:
         """epoll_ctl(2); `events` None is a null pointer."""
         event = None if events is None else EpollEvent(events, fd)
         return sys_epoll_ctl(self._env.task, epfd, op, fd, event)
+
+    def poll(self, fds: list[tuple[int, int]], timeout_ms: int) -> tuple[int, list[int]]:
+        """poll(2): (result, the revents)."""
+        ufds = [Pollfd(fd, events) for fd, events in fds]
+        ret = self._restart(lambda: sys_poll(self._env.task, ufds, timeout_ms))
+        return ret, [ufd.revents for ufd in ufds]
+
+    def epoll_wait(self, epfd: int, maxevents: int, timeout_ms: int) -> tuple[int, list[tuple[int, int]]]:
+        """epoll_wait(2): (result, the (data, events) of each)."""
+        events: list[EpollEvent] = []
+        ret = self._restart(lambda: sys_epoll_wait(self._env.task, epfd, events, maxevents, timeout_ms))
+        return ret, [(event.data, event.events) for event in events]
 
     def set_nofile(self, limit: int) -> int:
         """Set the soft RLIMIT_NOFILE."""

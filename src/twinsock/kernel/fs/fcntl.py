@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.fs.file import F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, File, FownStruct, f_dupfd, fget, fput
-from twinsock.uapi.errno import EBADF, EINVAL, EPERM, ESRCH
+from twinsock.uapi.errno import EBADF, EFAULT, EINVAL, EPERM, ESRCH
 from twinsock.uapi.fcntl import (
     F_DUPFD,
     F_DUPFD_CLOEXEC,
     F_GETFD,
     F_GETFL,
+    F_GETLEASE,
     F_GETOWN,
     F_GETPIPE_SZ,
     F_GETSIG,
@@ -17,6 +18,7 @@ from twinsock.uapi.fcntl import (
     F_SETOWN,
     F_SETPIPE_SZ,
     F_SETSIG,
+    F_UNLCK,
     FD_CLOEXEC,
     O_APPEND,
     O_ASYNC,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 SETFL_MASK: Final = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME
+_LOCKS: Final[tuple[int, ...]] = (5, 6, 7, 36, 37, 38)  # F_GETLK ... F_OFD_SETLKW
 _NSIG: Final = 64
 _INT_MIN: Final = -0x80000000
 
@@ -72,6 +75,10 @@ def do_fcntl(task: "Task", fd: int, cmd: int, arg: int, file: File) -> int:
             return -EINVAL
         _owner_of(file).signum = arg
         return 0
+    if cmd == F_GETLEASE:
+        return F_UNLCK
+    if cmd in _LOCKS:
+        return -EFAULT  # an integer is no pointer to a struct flock
     if cmd in (F_SETPIPE_SZ, F_GETPIPE_SZ):
         return file.pipe_fcntl(task, cmd, arg)
     return -EINVAL

@@ -58,7 +58,9 @@ from twinsock.uapi.fcntl import O_NONBLOCK, O_RDWR
 from twinsock.uapi.socket import (
     AF_INET,
     AF_MAX,
+    AF_NETLINK,
     AF_PACKET,
+    AF_UNIX,
     MSG_CMSG_CLOEXEC,
     MSG_DONTWAIT,
     MSG_EOR,
@@ -961,7 +963,7 @@ def sock_ioctl(task: "Task", file: SocketFile, cmd: int, arg: bytes | None) -> t
     if cmd == SIOCGSKNS:
         return (-1, b"") if not task.ns_capable(net.user_ns, 12) else (-EOPNOTSUPP, b"")
     if cmd in (SIOCGSTAMP_OLD, SIOCGSTAMPNS_OLD, SIOCGSTAMP_NEW, SIOCGSTAMPNS_NEW):
-        if sk is None:
+        if sk is None or sk.sk_family in (AF_UNIX, AF_NETLINK):
             return -ENOTTY, b""
         return sock_gettstamp(sock, cmd in (SIOCGSTAMP_OLD, SIOCGSTAMP_NEW))
     ret, out = sock.ops.ioctl(task, sock, cmd, b"" if arg is None else arg)
