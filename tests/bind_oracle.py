@@ -157,7 +157,10 @@ class LiveHost:
         if device:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device)
         client.connect((over, sock.getsockname()[1]))
-        return sock.accept()[0], client
+        sock.setblocking(False)
+        child = sock.accept()[0]
+        sock.setblocking(True)
+        return child, client
 
     def configure(self, low: int, high: int, reserved: list[int], autobind_reuse: int) -> None:
         """Set the namespace's range of automatic ports."""

@@ -31,6 +31,7 @@ class Slot:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.address: Address | None = None  # bound to
+        self.port = 0
         self.device = config.device
         self.state = "CLOSE"
 
@@ -152,6 +153,8 @@ def _next_step(rng: random.Random, kind: str, slots: dict[int, Slot], number: in
         if slot.address.text == "::" and slot.config.address.v6only:
             over = "::1"
         if kind == "child":
+            if any(other is not slot and other.state == "LISTEN" and other.port == slot.port for other in slots.values()):
+                return None  # who would get the connection is another question
             return ("child", i, number, over)
         return ("connect", i, over, rng.randrange(2)) if kind == "connect" else ("connect_udp", i, over)
     if kind == "listen" and slot.address is None and rng.random() < 0.9:
@@ -167,7 +170,7 @@ def _note(slots: dict[int, Slot], step: Step, err: int) -> None:
     elif kind in ("close", "time_wait"):
         del slots[i]
     elif err == 0 and kind == "bind":
-        slots[i].address = ADDRESSES[step[2]]
+        slots[i].address, slots[i].port = ADDRESSES[step[2]], step[3]
     elif err == 0 and kind == "listen":
         slots[i].state = "LISTEN"
     elif kind == "unlisten":

@@ -262,3 +262,15 @@ def test_tcp_repair_skips_every_check() -> None:
     host = Host()
     assert host.bind(host.socket(), "0.0.0.0", 8080) == 0
     assert host.bind(host.socket(reuse=SK_FORCE_REUSE), "0.0.0.0", 8080) == 0
+
+
+def test_a_remembered_reuseport_owner_of_the_mapped_wildcard_does_not_cover_the_dual_one() -> None:
+    for family, result in ((AF_INET, 0), (AF_INET6, -EADDRINUSE)):
+        host = Host()
+        first = host.socket(family, reuseport=1)
+        if family == AF_INET:
+            assert host.bind(first, "0.0.0.0", 8080) == 0
+        else:
+            assert host.bind6(first, "00" * 10 + "ffff" + "00" * 4, 8080) == 0
+        csk(first).sk_reuseport = 0
+        assert host.bind6(host.socket(AF_INET6, reuseport=1), "00" * 16, 8080) == result

@@ -221,6 +221,8 @@ def sk_reuseport_match(tb: InetBindBucket, sk: InetConnectionSock) -> bool:
         return False
     is_v4, saddr, v6_saddr = local_key(sk)
     dual = _is_dual(sk, is_v4, v6_saddr)
+    if dual and tb.fast_is_v4 and tb.fast_sk_family == AF_INET6:
+        return False  # Measured: 6.18, campaign bind_sequences: ::ffff:0.0.0.0 does not cover ::, which 0.0.0.0 does
     if (tb.fast_is_v4 or tb.fast_dual) and (is_v4 or dual):
         if tb.fast_rcv_saddr == saddr or tb.fast_rcv_saddr == 0:
             return True
@@ -240,6 +242,7 @@ def inet_csk_update_fastreuse(sk: InetConnectionSock, tb: InetBindBucket) -> Non
     elif not sk_reuseport_match(tb, sk):
         tb.fastreuseport = FASTREUSEPORT_STRICT
         tb.fastuid = sk.sk_uid
+        tb.fast_sk_family = sk.sk_family
         tb.fast_is_v4, tb.fast_rcv_saddr, tb.fast_v6_rcv_saddr = local_key(sk)
         tb.fast_dual = _is_dual(sk, tb.fast_is_v4, tb.fast_v6_rcv_saddr)
 

@@ -48,6 +48,7 @@ class InetBindBucket:
         self.fastreuse = 0  # -1, with fastreuseport -1: connect(2) made every owner
         self.fastreuseport = 0  # above 0: the fast_* fields describe an owner with SO_REUSEPORT
         self.fastuid = 0
+        self.fast_sk_family = 0
         self.fast_is_v4 = False
         self.fast_dual = False
         self.fast_rcv_saddr = 0
