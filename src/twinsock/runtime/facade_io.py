@@ -10,6 +10,7 @@ from twinsock.kernel.fs.eventfd import sys_eventfd2
 from twinsock.kernel.fs.eventpoll import EpollEvent, sys_epoll_create1, sys_epoll_ctl, sys_epoll_wait
 from twinsock.kernel.fs.fcntl import sys_fcntl
 from twinsock.kernel.fs.ioctl import sys_ioctl
+from twinsock.kernel.fs.memfd import sys_memfd_create
 from twinsock.kernel.fs.open import sys_fchmod, sys_fchown, sys_newfstat
 from twinsock.kernel.fs.pipe import sys_pipe2
 from twinsock.kernel.fs.read_write import (
@@ -24,6 +25,7 @@ from twinsock.kernel.fs.read_write import (
     sys_writev,
 )
 from twinsock.kernel.fs.select import FdSet, Pollfd, sys_poll, sys_select
+from twinsock.kernel.fs.splice import SpliceArgs, sys_sendfile64, sys_splice
 from twinsock.kernel.sched.task import ERESTARTNOHAND
 from twinsock.uapi.errno import EINTR, ERESTARTSYS
 from twinsock.uapi.fcntl import F_GETFD, F_GETFL, F_SETFD, F_SETFL, O_CLOEXEC, O_NONBLOCK
@@ -171,6 +173,21 @@ class OsModule:
     def eventfd_write(self, fd: int, value: int) -> None:
         """Add to the value."""
         self.write(fd, value.to_bytes(8, "little"))
+
+    def memfd_create(self, name: str, flags: int = 1) -> int:
+        """memfd_create(2)."""
+        return self._env.check(sys_memfd_create(self._env.task, name, flags))
+
+    def sendfile(self, out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
+        """sendfile(2)."""
+        box = None if offset is None else [offset]
+        return self._env.check(self._env.restart(lambda: sys_sendfile64(self._env.task, out_fd, in_fd, box, count)))
+
+    def splice(self, src: int, dst: int, count: int, offset_src: int | None = None, offset_dst: int | None = None, flags: int = 0) -> int:
+        """splice(2)."""
+        boxes = [None if offset is None else [offset] for offset in (offset_src, offset_dst)]
+        args = SpliceArgs(boxes[0], boxes[1], count, flags)
+        return self._env.check(self._env.restart(lambda: sys_splice(self._env.task, src, dst, args)))
 
     def set_blocking(self, fd: int, blocking: bool) -> None:
         """Clear or set O_NONBLOCK."""

@@ -126,6 +126,10 @@ class File:
         """Start or stop sending SIGIO, O_ASYNC of open(2)."""
         return -ENOTTY
 
+    def is_regular(self) -> bool:
+        """Tell whether it is a regular file, with positions."""
+        return False
+
     def can_fasync(self) -> bool:
         """Tell whether O_ASYNC does anything here."""
         return False
