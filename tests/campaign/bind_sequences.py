@@ -1,6 +1,6 @@
 """Random sequences over several sockets, on the live kernel and on the twin: ./dev campaign bind_sequences
 
-Each sequence has two ports of its own and up to six TCP or fourteen UDP sockets that are created, bound, made to listen, connected,
+Each sequence has two ports of its own and up to six TCP or twenty-four UDP sockets that are created, bound, made to listen, connected,
 accepted from, closed, left in TIME_WAIT, given other flags, another user or another device, in any order. The twin plays first and
 writes the errno of each step; Linux plays the same steps and has to agree.
 """
@@ -37,13 +37,15 @@ class Slot:
 
 
 class Palette:
-    """The few kinds of sockets that one sequence uses, so that they meet each other."""
+    """The few kinds of sockets that one sequence uses, so that they meet each other; a crowd gets along by SO_REUSEADDR."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, crowd: bool) -> None:
         self.addresses = rng.sample(range(len(ADDRESSES)), rng.choice((2, 3, 8)))
         self.devices = rng.choice(([""], ["", "lo"], DEVICES))
         few = [ADDRESSES[n] for n in self.addresses]
-        fitting = [n for n, config in enumerate(CONFIGS) if config.address in few and config.device in self.devices]
+        fitting = [
+            n for n, config in enumerate(CONFIGS) if config.address in few and config.device in self.devices and config.reuse >= crowd
+        ]
         self.configs = rng.sample(fitting, min(len(fitting), rng.choice((2, 4, 300))))
 
 
@@ -113,9 +115,10 @@ def generate(rng: random.Random, twin: TwinHost, port: int, is_udp: bool) -> lis
     slots: dict[int, Slot] = {}
     done: list[tuple[Step, int]] = []
     kinds = (UDP_STEPS if is_udp else TCP_STEPS) + CHANGES
-    limit = 14 if is_udp else 6
-    palette = Palette(rng)
-    for number in range(rng.randint(8, 60 if is_udp else 24)):
+    crowd = is_udp and rng.random() < 0.4
+    limit = 24 if crowd else 14 if is_udp else 6
+    palette = Palette(rng, crowd)
+    for number in range(rng.randint(8, 120 if crowd else 60 if is_udp else 24)):
         step = _next_step(rng, rng.choice(kinds), slots, number, port, limit, palette)
         if step is None:
             continue
@@ -141,7 +144,8 @@ def _next_step(rng: random.Random, kind: str, slots: dict[int, Slot], number: in
         usable = [n for n in palette.addresses if ADDRESSES[n].family == family]
         return ("bind", i, rng.choice(usable), port + (rng.random() < 0.2))
     if kind == "toggle":
-        return ("toggle", i, rng.randrange(2), rng.randrange(2))
+        crowded = limit > 14 and rng.random() < 0.7
+        return ("toggle", i, 1 if crowded else rng.randrange(2), rng.randrange(2))
     if kind == "fchown":
         return ("fchown", i, rng.choice((0, 1000)))
     if kind == "device":
