@@ -1,0 +1,106 @@
+"""Rows of TCP, UDP, MPTCP and RAW sockets as ss(8) writes them."""
+
+from __future__ import annotations
+
+from twinsock.inspect.address import format_address
+from twinsock.inspect.stream import InetSocket, sockets
+from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP
+from twinsock.ui.ss_sheet import STATE_NAMES, Batch, BatchKit, Names, is_plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinsock.inspect.stream import Run
+    from twinsock.ui.ss_run import View
+    from twinsock.ui.ss_sheet import Row, Sheet
+
+IPPROTO_MPTCP = 262
+PROTOCOLS = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP, "raw": 255, "mptcp": IPPROTO_MPTCP}
+_AF_INET = 2
+_INET_DIAG_SKV6ONLY = 11
+_SMALL_RUN = 8
+
+
+def add_runs(sheet: Sheet, view: View, table: str, found: list[Run], netns: int) -> None:
+    """Add a dump's sockets in order: long runs as batches, odd ones row by row."""
+    plain = not view.wants_extra(table)
+    kit = BatchKit(table, Names(_host_of_word), Names(lambda key: ":" + view.service(_swapped(key), table)), view.users_of(table))
+    for stride, data in found if plain else ():
+        if len(data) >= _SMALL_RUN * stride and is_plain(stride, data, _AF_INET):
+            batch = Batch(kit, stride, data)
+            batch.measure(sheet)
+            sheet.parts.append(batch)
+        else:
+            for sock in sockets([(stride, data)], PROTOCOLS[table], netns):
+                sheet.add(row_of(view, table, sock))
+    if not plain:
+        for sock in sockets(found, PROTOCOLS[table], netns):
+            sheet.add(row_of(view, table, sock))
+
+
+def add_from_proc(sheet: Sheet, view: View, table: str, netns: int, error: OSError) -> None:
+    """Add what /proc/net tells where sock_diag has no handler or refuses; a note says what is missing."""
+    from twinsock.inspect.procnet import proc_sockets
+
+    name = table.upper()
+    if isinstance(error, ProcessLookupError) or table == "mptcp":
+        view.note(f"{name} sockets are not shown: {error.strerror}")
+        return
+    if table != "raw":
+        view.note(f"{name} sockets are from /proc, without details: {error.strerror}")
+    for family in view.options.families:
+        try:
+            found = proc_sockets(view.port, family, PROTOCOLS[table], netns)
+        except OSError as refused:
+            view.note(f"{name} sockets are not shown: {refused.strerror}")
+            continue
+        for record in found:
+            if view.options.states >> record.state & 1:
+                sock = InetSocket(PROTOCOLS[table], netns)
+                sock.family = record.family
+                sock.state = record.state
+                sock.local, sock.local_port = record.local, record.local_port
+                sock.remote, sock.remote_port = record.remote, record.remote_port
+                sock.rqueue, sock.wqueue = record.rqueue, max(record.wqueue, 0)
+                sock.timer, sock.expires_ms, sock.retransmits = record.timer, record.expires_ms, record.retransmits
+                sock.uid, sock.inode = record.uid, record.inode
+                local, lport, peer, pport = endpoints(view, table, sock)
+                queues = str(sock.rqueue), str(sock.wqueue)
+                sheet.add((table, STATE_NAMES[sock.state], *queues, local, ":" + lport, peer, ":" + pport, view.users(sock.inode)))
+
+
+def row_of(view: View, table: str, sock: InetSocket) -> Row:
+    """Write one socket."""
+    local, lport, peer, pport = endpoints(view, table, sock)
+    return (
+        *(table, STATE_NAMES[sock.state], str(sock.rqueue), str(sock.wqueue)),
+        *(local, ":" + lport, peer, ":" + pport, view.extra(table, sock)),
+    )
+
+
+def endpoints(view: View, table: str, sock: InetSocket) -> tuple[str, str, str, str]:
+    """Write both addresses and ports."""
+    v6only = bool(sock.attributes.get(_INET_DIAG_SKV6ONLY, b"\0")[0])
+    device = "%" + view.device(sock.ifindex, sock.netns) if sock.ifindex else ""
+    local = _host(view, sock.local, v6only) + device
+    peer = _host(view, sock.remote, v6only)
+    return local, view.service(sock.local_port, table), peer, view.service(sock.remote_port, table)
+
+
+def _host(view: View, address: bytes, v6only: bool) -> str:
+    if len(address) == 16 and not v6only and not any(address):
+        return "*"
+    if view.resolve and any(address):
+        return view.host_name(address)
+    return format_address(address) if len(address) == 4 else f"[{format_address(address)}]"
+
+
+def _host_of_word(word: int) -> str:
+    from sys import byteorder
+
+    return format_address(word.to_bytes(4, byteorder))
+
+
+def _swapped(key: int) -> int:
+    from sys import byteorder
+
+    return key if byteorder == "big" else (key & 255) << 8 | key >> 8

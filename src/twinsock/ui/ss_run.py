@@ -1,0 +1,165 @@
+"""One run of `twinsock ss`: asks the kernel for each table and keeps what the rows have in common."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from twinsock.inspect.links import Links
+    from twinsock.inspect.owners import OwnerTable
+    from twinsock.inspect.port import KernelPort
+    from twinsock.inspect.stream import InetSocket
+    from twinsock.ui.ss_options import Options
+    from twinsock.ui.ss_sheet import Sheet
+
+_EXTRA = ("extended", "memory", "info", "options", "tos", "cgroup", "inet-sockopt", "reuse", "unit", "ghosts", "threads")
+_SERVICE_PROTOCOL = {"tcp": "tcp", "udp": "udp", "mptcp": "tcp"}
+
+
+class View:
+    """What to show of each socket, and the look-ups that rows share."""
+
+    def __init__(self, port: KernelPort, options: Options) -> None:
+        self.port = port
+        self.options = options
+        self.numeric = options.has("numeric")
+        self.resolve = options.has("resolve") and not self.numeric
+        self.notes: list[str] = []
+        self.owners: OwnerTable | None = None
+        self._links: dict[int, Links] = {}
+        self._services: dict[tuple[int, str], str] = {}
+        self._ephemeral: tuple[int, int] | None = None
+        self._users: dict[int, str] = {}
+
+    def note(self, sentence: str) -> None:
+        """Keep a sentence for the end, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def wants_extra(self, table: str) -> bool:
+        """Tell whether rows show more than addresses and holders."""
+        return self.resolve or self.options.has(*_EXTRA)
+
+    def users_of(self, table: str) -> Callable[[Sequence[int]], Sequence[str]] | None:
+        """Give the writer of the last column for a column of inodes, None if nothing is shown."""
+        return self.users_column if self.options.has("processes") else None
+
+    def users_column(self, inodes: Sequence[int]) -> Sequence[str]:
+        """Write the holders of many sockets."""
+        return [self.users(inode) for inode in inodes]
+
+    def users(self, inode: int) -> str:
+        """Write who holds a socket: ` users:(("sshd",pid=7,fd=3))`; nothing if nobody is known to."""
+        if not inode or self.owners is None:
+            return ""
+        text = self._users.get(inode)
+        if text is None:
+            owners = self.owners
+            parts = [f'("{owners.source.comm(pid)}",pid={pid},fd={fd})' for pid, fd in owners.pid_fds(inode)]
+            text = self._users[inode] = f" users:({','.join(parts)})" if parts else ""
+        return text
+
+    def service(self, number: int, table: str) -> str:
+        """Write a port: `*` for 0, a service's name where wanted and known."""
+        if not number:
+            return "*"
+        if self.numeric:
+            return str(number)
+        key = (number, table)
+        text = self._services.get(key)
+        if text is None:
+            text = self._services[key] = self._service_name(number, table)
+        return text
+
+    def _service_name(self, number: int, table: str) -> str:
+        import _socket
+
+        if table == "raw":
+            from twinsock.ui.ss_names import protocol_name
+
+            return protocol_name(number)
+        if self._ephemeral is None:
+            self._ephemeral = (32768, 60999)
+            words = self.port.read("/proc/sys/net/ipv4/ip_local_port_range").split()
+            if len(words) == 2:
+                self._ephemeral = (int(words[0]), int(words[1]))
+        if self._ephemeral[0] <= number <= self._ephemeral[1]:
+            return str(number)
+        try:
+            return _socket.getservbyport(number, _SERVICE_PROTOCOL.get(table, "tcp"))
+        except OSError:
+            return str(number)
+
+    def host_name(self, address: bytes) -> str:
+        """Look the name of an address up; the address if it has none."""
+        import _socket
+
+        from twinsock.inspect.address import format_address
+
+        text = format_address(address)
+        try:
+            return _socket.getnameinfo((text, 0), _socket.NI_NAMEREQD)[0]
+        except OSError:
+            return text if len(address) == 4 else f"[{text}]"
+
+    def device(self, index: int, netns: int) -> str:
+        """Name an interface."""
+        links = self._links.get(netns)
+        if links is None:
+            from twinsock.inspect.links import get_links
+
+            links = self._links[netns] = get_links(self.port, netns)
+        return links.name(index)
+
+    def cgroup(self, number: int) -> str:
+        """Name a cgroup by its number: its path below the mount of cgroup2, or `unreachable:NUMBER`."""
+        from twinsock.ui.ss_names import cgroup_path
+
+        return cgroup_path(number)
+
+    def our_extra(self, inode: int, cookie: int) -> str:
+        """Write what ss(8) lacks: reuse flags, the unit or container, the ghost that holds the socket."""
+        return ""
+
+    def extra(self, table: str, sock: InetSocket) -> str:
+        """Write what follows the addresses."""
+        users = self.users(sock.inode)
+        if not self.wants_extra(table):
+            return users
+        from twinsock.ui.ss_extra import inet_extra
+
+        return users + inet_extra(self, sock)
+
+
+def fill(sheet: Sheet, view: View, netns: int) -> None:
+    """Ask for each table in turn and add its rows. Raises OSError."""
+    options = view.options
+    for table in options.tables:
+        if table in ("raw", "udp", "tcp", "mptcp"):
+            _fill_inet(sheet, view, table, netns)
+
+
+def _fill_inet(sheet: Sheet, view: View, table: str, netns: int) -> None:
+    from twinsock.inspect.stream import runs
+    from twinsock.ui.ss_inet import PROTOCOLS, add_runs
+
+    options = view.options
+    ext = 0
+    if view.wants_extra(table):
+        from twinsock.ui.ss_extra import extensions
+
+        ext = extensions(view)
+    families = options.families
+    try:
+        found = runs(view.port, families, PROTOCOLS[table], options.states, ext, b"", netns)
+    except OSError as error:
+        from twinsock.inspect.port import NotAvailable
+
+        if not isinstance(error, (NotAvailable, PermissionError, ProcessLookupError)):
+            raise
+        from twinsock.ui.ss_inet import add_from_proc
+
+        add_from_proc(sheet, view, table, netns, error)
+        return
+    add_runs(sheet, view, table, found, netns)

@@ -1,0 +1,202 @@
+"""The plain table of `twinsock ss`: columns as wide as their widest cell, in the manner of ss(8).
+
+Rows are few and irregular (tuples of text), or many and alike: then a batch keeps the kernel's columns as they are and
+turns them into text in one go, once the widths are known.
+"""
+
+from __future__ import annotations
+
+from itertools import chain, repeat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+NETID, STATE, RECVQ, SENDQ, LOCAL, LPORT, PEER, PPORT, EXTRA = range(9)
+HEADER = ("Netid", "State", "Recv-Q", "Send-Q", "Local Address", ":Port", "Peer Address", ":Port", "Process")
+STATE_NAMES = (
+    *("UNKNOWN", "ESTAB", "SYN-SENT", "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT", "UNCONN", "CLOSE-WAIT", "LAST-ACK"),
+    *("LISTEN", "CLOSING", "SYN-RECV", "UNCONN"),
+)
+
+Row = tuple[str, str, str, str, str, str, str, str, str]
+"""The cells in the order of HEADER; the sign between an address and its port stands before the port."""
+
+
+class Sheet:
+    """Rows and batches in order, and the width of each column."""
+
+    def __init__(self, netid: bool, state: bool, header: bool) -> None:
+        self.netid = netid
+        self.state = state
+        self.header = header
+        self.widths = [len(word) if header or word.endswith("-Q") else 0 for word in HEADER]
+        self.parts: list[list[Row] | Batch] = []
+
+    def add(self, row: Row) -> None:
+        """Add one row."""
+        for column, cell in enumerate(row):
+            if len(cell) > self.widths[column]:
+                self.widths[column] = len(cell)
+        last = self.parts[-1] if self.parts else None
+        if isinstance(last, list):
+            last.append(row)
+        else:
+            self.parts.append([row])
+
+    def widen(self, column: int, width: int) -> None:
+        """Make a column at least so wide."""
+        self.widths[column] = max(self.widths[column], width)
+
+    def texts(self) -> Iterable[str]:
+        """Give the whole table in pieces."""
+        if self.header:
+            yield self._rows([HEADER])
+        for part in self.parts:
+            yield self._rows(part) if isinstance(part, list) else part.text(self)
+
+    def _rows(self, rows: Iterable[Row]) -> str:
+        wide = self.widths
+        start = f"%-{wide[NETID]}s " if self.netid else "%.0s"
+        start += f"%-{wide[STATE]}s " if self.state else "%.0s"
+        start += f"%-{wide[RECVQ]}s %-{wide[SENDQ]}s %{wide[LOCAL]}s%-{wide[LPORT]}s %{wide[PEER]}s%-{wide[PPORT]}s%-{wide[EXTRA]}s\n"
+        return "".join([start % row for row in rows])
+
+    def prefix(self, netid: str, state: int, rqueue: int, wqueue: int) -> str:
+        """Give the first columns of a row."""
+        wide = self.widths
+        text = netid.ljust(wide[NETID]) + " " if self.netid else ""
+        text += STATE_NAMES[state].ljust(wide[STATE]) + " " if self.state else ""
+        return f"{text}{rqueue:<{wide[RECVQ]}} {wqueue:<{wide[SENDQ]}} "
+
+
+class Names(dict[int, str]):
+    """Text of a number, made once: ports and addresses repeat."""
+
+    def __init__(self, make: Callable[[int], str]) -> None:
+        self.make = make
+
+    def __missing__(self, key: int) -> str:
+        text = self[key] = self.make(key)
+        return text
+
+
+class Padded(dict[int, str]):
+    """The same, brought to a column's width."""
+
+    def __init__(self, names: Names, width: int, right: bool, after: str = "") -> None:
+        self.names = names
+        self.width = width
+        self.right = right
+        self.after = after
+
+    def __missing__(self, key: int) -> str:
+        text = self.names[key]
+        text = self[key] = (text.rjust(self.width) if self.right else text.ljust(self.width)) + self.after
+        return text
+
+
+class BatchKit:
+    """What all batches of one protocol share: the texts of hosts and ports."""
+
+    def __init__(self, netid: str, hosts: Names, ports: Names, users: Callable[[Sequence[int]], Sequence[str]] | None) -> None:
+        self.netid = netid
+        self.hosts = hosts
+        self.ports = ports
+        self.users = users  # texts of the last column for a column of inodes; None: nothing is shown
+        self.padded: tuple[Padded, Padded, Padded, Padded] | None = None
+
+    def pads(self, sheet: Sheet) -> tuple[Padded, Padded, Padded, Padded]:
+        """Give local hosts, local ports, peer hosts and peer ports at their final widths."""
+        if self.padded is None:
+            wide = sheet.widths
+            end = " " * wide[EXTRA] + "\n" if self.users is None else ""
+            self.padded = (
+                Padded(self.hosts, wide[LOCAL], True),
+                Padded(self.ports, wide[LPORT], False, " "),
+                Padded(self.hosts, wide[PEER], True),
+                Padded(self.ports, wide[PPORT], False, end),
+            )
+        return self.padded
+
+
+class Batch:
+    """A run of IPv4 sockets that are bound to no device: every cell follows from a column of the kernel's message.
+
+    Keys of hosts are the address's word, keys of ports its two bytes, both as this machine reads them.
+    """
+
+    def __init__(self, kit: BatchKit, stride: int, data: bytes) -> None:
+        self.kit = kit
+        self.stride = stride
+        self.data = data
+
+    def measure(self, sheet: Sheet) -> None:
+        """Make the columns wide enough."""
+        states, rqueues, wqueues, locals_, lports, peers, pports = self._columns()
+        kit = self.kit
+        for state in set(states):
+            sheet.widen(STATE, len(STATE_NAMES[state]))
+        for column, numbers in ((RECVQ, rqueues), (SENDQ, wqueues)):
+            sheet.widen(column, len(str(max(numbers))))
+        for column, names, keys in (
+            (LOCAL, kit.hosts, locals_),
+            (LPORT, kit.ports, lports),
+            (PEER, kit.hosts, peers),
+            (PPORT, kit.ports, pports),
+        ):
+            sheet.widen(column, max([len(names[key]) for key in set(keys)]))
+        sheet.widen(NETID, len(kit.netid))
+        if kit.users is not None:
+            sheet.widen(EXTRA, max(map(len, kit.users(self._inodes()))))
+
+    def text(self, sheet: Sheet) -> str:
+        """Give the rows."""
+        states, rqueues, wqueues, locals_, lports, peers, pports = self._columns()
+        kit = self.kit
+        lhost, lport, phost, pport = kit.pads(sheet)
+        prefixes: Iterable[str]
+        if not any(rqueues) and not any(wqueues):
+            by_state = {state: sheet.prefix(kit.netid, state, 0, 0) for state in set(states)}
+            prefixes = map(by_state.__getitem__, states)
+        else:
+            triples = list(zip(states, rqueues, wqueues, strict=True))
+            by_triple = {triple: sheet.prefix(kit.netid, *triple) for triple in set(triples)}
+            prefixes = map(by_triple.__getitem__, triples)
+        cells: list[Iterable[str]] = [prefixes]
+        for names, keys in ((lhost, locals_), (lport, lports), (phost, peers), (pport, pports)):
+            distinct = set(keys)
+            for key in distinct:
+                names[key]  # fills the gaps: dict.__getitem__ below is the fast one
+            cells.append(repeat(names[keys[0]], len(keys)) if len(distinct) == 1 else map(names.__getitem__, keys))
+        if kit.users is not None:
+            wide = sheet.widths[EXTRA]
+            cells.append([text.ljust(wide) + "\n" for text in kit.users(self._inodes())])
+        return "".join(chain.from_iterable(zip(*cells, strict=True)))
+
+    def _columns(self) -> tuple[bytes, list[int], list[int], list[int], list[int], list[int], list[int]]:
+        """Cut the columns out: state, queues, local address and port, peer address and port."""
+        step = self.stride // 4
+        with memoryview(self.data) as view, view.cast("I") as words, view.cast("H") as halves:
+            return (
+                self.data[17 :: self.stride],
+                words[18::step].tolist(),
+                words[19::step].tolist(),
+                words[6::step].tolist(),
+                halves[10 :: 2 * step].tolist(),
+                words[10::step].tolist(),
+                halves[11 :: 2 * step].tolist(),
+            )
+
+    def _inodes(self) -> list[int]:
+        with memoryview(self.data) as view, view.cast("I") as words:
+            return words[21 :: self.stride // 4].tolist()
+
+
+def is_plain(stride: int, data: bytes, family: int) -> bool:
+    """Tell whether a run can be a Batch: one family, IPv4, no device."""
+    kinds = data[16::stride]
+    if family != kinds[0] or kinds.count(family) != len(kinds) or stride & 3:
+        return False
+    with memoryview(data) as view, view.cast("I") as words:
+        return not any(words[14 :: stride // 4])
