@@ -3,6 +3,7 @@
 Run in a fresh namespace with `lo` up. It prints one line, "ready", when every socket stands as it shall.
 """
 
+import contextlib
 import socket
 import sys
 import tempfile

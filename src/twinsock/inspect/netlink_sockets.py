@@ -88,10 +88,10 @@ def _bits(mask: bytes) -> list[int]:
     return found
 
 
-def netlink_sockets(port: KernelPort, show: int = NDIAG_SHOW_GROUPS, netns: int = 0) -> list[NetlinkRecord]:
+def netlink_sockets(port: KernelPort, show: int = NDIAG_SHOW_GROUPS, netns: int = 0, once_each: bool = True) -> list[NetlinkRecord]:
     """List the netlink sockets of a namespace; `show` is a set of NDIAG_SHOW_*. Raises OSError and NotAvailable.
 
-    Measured: 6.18 reports a socket that has joined a multicast group twice; here each comes once.
+    Measured: 6.18 reports a socket that has joined a multicast group twice; here each comes once if `once_each`.
     """
     request = NetlinkDiagReq(show)
     try:
@@ -101,5 +101,8 @@ def netlink_sockets(port: KernelPort, show: int = NDIAG_SHOW_GROUPS, netns: int 
     once: dict[int, NetlinkRecord] = {}
     for record in found:
         record.netns = netns
+    if not once_each:
+        return found
+    for record in found:
         once.setdefault(record.cookie, record)
     return list(once.values())

@@ -33,6 +33,7 @@ class PacketRecord:
 
     __slots__ = (
         "cookie",
+        "copy_threshold",
         "fanout",
         "flags",
         "ifindex",
@@ -56,6 +57,7 @@ class PacketRecord:
         self.ifindex: int | None = None  # 0: every interface
         self.version: int | None = None  # TPACKET_V1 0, V2 1, V3 2
         self.flags: int | None = None  # PDI_*
+        self.copy_threshold: int | None = None  # bytes
         self.uid: int | None = None
         self.fanout: int | None = None  # group id
         self.rx_ring = False
@@ -73,7 +75,7 @@ def parse_record(data: Buffer, start: int, end: int) -> PacketRecord | None:
     for type_, value in msg.attributes:
         size = len(value)
         if type_ == PACKET_DIAG_INFO and size >= INFO.size:
-            record.ifindex, record.version, _reserve, _copy, _stamp, record.flags = INFO.unpack_from(value, 0)
+            record.ifindex, record.version, _reserve, record.copy_threshold, _stamp, record.flags = INFO.unpack_from(value, 0)
         elif type_ == PACKET_DIAG_UID and size >= 4:
             record.uid = U32.unpack_from(value, 0)[0]
         elif type_ == PACKET_DIAG_FANOUT and size >= 4:

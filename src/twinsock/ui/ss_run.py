@@ -7,11 +7,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from twinsock.inspect.links import Links
+    from twinsock.inspect.netlink_sockets import NetlinkRecord
     from twinsock.inspect.owners import OwnerTable
+    from twinsock.inspect.packet import PacketRecord
     from twinsock.inspect.port import KernelPort
     from twinsock.inspect.stream import InetSocket
+    from twinsock.inspect.unix import UnixRecord
+    from twinsock.inspect.virtual import VsockRecord, XdpRecord
     from twinsock.ui.ss_options import Options
-    from twinsock.ui.ss_sheet import Sheet
+    from twinsock.ui.ss_sheet import Row, Sheet
 
 _EXTRA = ("extended", "memory", "info", "options", "tos", "cgroup", "inet-sockopt", "reuse", "unit", "ghosts", "threads")
 _SERVICE_PROTOCOL = {"tcp": "tcp", "udp": "udp", "mptcp": "tcp"}
@@ -134,10 +138,84 @@ class View:
 
 def fill(sheet: Sheet, view: View, netns: int) -> None:
     """Ask for each table in turn and add its rows. Raises OSError."""
-    options = view.options
-    for table in options.tables:
-        if table in ("raw", "udp", "tcp", "mptcp"):
+    tables = view.options.tables
+    asked: list[str] = []
+    for table in tables:
+        kind = table.partition("_")[0]
+        if kind in ("raw", "udp", "tcp", "mptcp"):
             _fill_inet(sheet, view, table, netns)
+        elif kind not in asked:
+            asked.append(kind)
+            for row in _other_rows(view, kind, netns):
+                sheet.add(row)
+
+
+def _other_rows(view: View, kind: str, netns: int) -> list[Row]:
+    """Ask for UNIX, PACKET, NETLINK, VSOCK or XDP sockets; what the kernel has no handler for becomes a note."""
+    from twinsock.ui import ss_other
+
+    options = view.options
+    try:
+        if kind == "unix":
+            return [ss_other.unix_row(view, record) for record in _unix_records(view, netns)]
+        if kind == "vsock":
+            return [ss_other.vsock_row(view, record) for record in _vsock_records(view, netns)]
+        if not options.states >> ss_other.CLOSED & 1:
+            return []
+        if kind == "packet":
+            return [ss_other.packet_row(view, record) for record in _packet_records(view, netns)]
+        if kind == "netlink":
+            return [ss_other.netlink_row(view, record) for record in _netlink_records(view, netns)]
+        return [ss_other.xdp_row(view, record) for record in _xdp_records(view, netns)]
+    except OSError as error:
+        _excuse(view, kind.upper(), error)
+        return []
+
+
+def _excuse(view: View, name: str, error: OSError) -> None:
+    """Make a note of a missing handler, permission or namespace; other errors are raised."""
+    from twinsock.inspect.port import NotAvailable
+
+    if not isinstance(error, (NotAvailable, PermissionError, ProcessLookupError)):
+        raise error
+    if not isinstance(error, NotAvailable) or name.lower() in view.options.given:
+        view.note(f"{name} sockets are not shown: {error.strerror}")
+
+
+def _unix_records(view: View, netns: int) -> list[UnixRecord]:
+    from twinsock.inspect.unix import SHOW_ALL, unix_sockets
+    from twinsock.ui.ss_other import UNIX_TYPES
+
+    found = unix_sockets(view.port, view.options.states, SHOW_ALL, netns, view.notes)
+    return [record for record in found if UNIX_TYPES.get(record.type, ("",))[0] in view.options.tables]
+
+
+def _packet_records(view: View, netns: int) -> list[PacketRecord]:
+    from twinsock.inspect.packet import SHOW_ALL, packet_sockets
+    from twinsock.ui.ss_other import PACKET_TYPES
+
+    found = packet_sockets(view.port, SHOW_ALL, netns)
+    return [record for record in found if PACKET_TYPES.get(record.type, ("",))[0] in view.options.tables]
+
+
+def _netlink_records(view: View, netns: int) -> list[NetlinkRecord]:
+    from twinsock.inspect.netlink_sockets import SHOW_ALL, netlink_sockets
+
+    return netlink_sockets(view.port, SHOW_ALL, netns, False)
+
+
+def _vsock_records(view: View, netns: int) -> list[VsockRecord]:
+    from twinsock.inspect.virtual import vsock_sockets
+    from twinsock.ui.ss_other import VSOCK_TYPES
+
+    found = vsock_sockets(view.port, view.options.states, netns)
+    return [record for record in found if VSOCK_TYPES.get(record.type, ("",))[0] in view.options.tables]
+
+
+def _xdp_records(view: View, netns: int) -> list[XdpRecord]:
+    from twinsock.inspect.virtual import xdp_sockets
+
+    return xdp_sockets(view.port, netns)
 
 
 def _fill_inet(sheet: Sheet, view: View, table: str, netns: int) -> None:
