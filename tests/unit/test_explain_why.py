@@ -58,7 +58,7 @@ def snapshot_of(asked: Question, *sockets: tuple[SocketRecord, int], uid: int = 
     task.uid = uid
     task.caps = caps
     made = Snapshot(asked, task)
-    made.nearby_ports = 4
+    made.nearby_ports = [8081, 8082, 8083]
     for record, flags in sockets:
         made.sockets.append(record)
         made.flags.append(flags)

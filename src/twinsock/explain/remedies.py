@@ -233,7 +233,7 @@ def _other_port(search: Search) -> None:
     question = search.question
     other = question.copy()
     free: list[int] = []
-    for port in range(question.port + 1, min(question.port + search.snapshot.nearby_ports, 65535) + 1):
+    for port in search.snapshot.nearby_ports:
         other.port = port
         if search.works(other):
             free.append(port)
@@ -272,12 +272,6 @@ def _privileged(search: Search) -> None:
     search.add("setcap cap_net_bind_service=+ep PROGRAM", "lets that program bind low ports as any user", False)
     search.add("AmbientCapabilities=CAP_NET_BIND_SERVICE", "in the [Service] section of its unit", False)
     search.add(f"sysctl -w net.ipv4.ip_unprivileged_port_start={port}", f"lets everybody in this namespace bind {port} and above", False)
-    other = search.question.copy()
-    for high in (port + 8000, port + 1024):
-        other.port = high
-        if high <= 65535 and search.snapshot.nearby_ports == 0 and search.works(other):
-            search.add(f"use port {high}", "needs no privilege", False)
-            return
 
 
 def _not_local(search: Search) -> None:

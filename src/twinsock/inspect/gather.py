@@ -20,7 +20,7 @@ from twinsock.uapi.netlink import NETLINK_ROUTE, NETLINK_SOCK_DIAG, NLM_F_DUMP, 
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
 from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNSPEC
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
-from twinsock.wire.inet_diag import ALL_STATES, MSG_SIZE, InetDiagReq, bc_and, bc_autobound, bc_port
+from twinsock.wire.inet_diag import ALL_STATES, MSG_SIZE, InetDiagReq, bc_and, bc_autobound, bc_or, bc_port
 from twinsock.wire.netlink import nlmsg, spans
 
 TYPE_CHECKING = False
@@ -64,10 +64,12 @@ if TYPE_CHECKING:
 SAMPLES_MAX = 32
 _TIMER_TIME_WAIT = 3
 _NO_INODE = bytes(4)
+_BOUND_INACTIVE = 1 << 13
 _CONNECTED = ALL_STATES & ~(1 << TCP_LISTEN | 1 << TCP_CLOSE | 1 << 13)
 _SOCKET_TYPES = (SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK)
 _INIT_USER_NS = 0xEFFFFFFD
-NEARBY_PORTS = 12
+NEARBY_PORTS = 24
+CANDIDATES = 4
 
 
 def take_snapshot(port: KernelPort, files: Files, question: Question) -> Snapshot:
@@ -84,10 +86,7 @@ def take_snapshot(port: KernelPort, files: Files, question: Question) -> Snapsho
         here = bc_and(bc_port(INET_DIAG_BC_S_GE, low), bc_port(INET_DIAG_BC_S_LE, high))
         add_sockets(port, snapshot, here)
     else:
-        last = min(question.port + NEARBY_PORTS, 65535)
-        snapshot.nearby_ports = last - question.port
-        here = bc_and(bc_port(INET_DIAG_BC_S_GE, question.port), bc_port(INET_DIAG_BC_S_LE, last))
-        add_sockets(port, snapshot, here)
+        add_sockets(port, snapshot, bc_port(INET_DIAG_BC_S_EQ, question.port))
     return snapshot
 
 
@@ -98,6 +97,7 @@ def complete(port: KernelPort, snapshot: Snapshot) -> None:
     snapshot.flags = port.reuse_flags(snapshot.netns, snapshot.sockets)
     snapshot.owners = port.owners({record.inode for record in snapshot.sockets if record.inode})
     snapshot.uptime_ns = uptime_ns(port)
+    find_free_ports(port, snapshot)
     if snapshot.links is None:
         read_addresses(port, snapshot)
     if snapshot.question.protocol != IPPROTO_UDP:
@@ -240,6 +240,28 @@ def add_sockets(port: KernelPort, snapshot: Snapshot, bytecode: bytes, keep_all:
                 snapshot.sockets.append(record)
                 snapshot.counts.append(count)
                 snapshot.flags.append(FLAGS_UNKNOWN)
+
+
+def find_free_ports(port: KernelPort, snapshot: Snapshot) -> None:
+    """Look at the ports just above: those without listener and bound socket, and what else has them."""
+    question = snapshot.question
+    last = min(question.port + NEARBY_PORTS, 65535)
+    here = bc_and(bc_port(INET_DIAG_BC_S_GE, question.port + 1), bc_port(INET_DIAG_BC_S_LE, last))
+    states = 1 << TCP_LISTEN | 1 << TCP_CLOSE | _BOUND_INACTIVE
+    busy: set[int] = set()
+    wanted = b""
+    try:
+        for family in (AF_INET, AF_INET6):
+            found = inet_sockets(port, family, _table(question), states, snapshot.netns, bytecode=here)
+            busy.update([record.local_port for record in found])
+        snapshot.nearby_ports = [number for number in range(question.port + 1, last + 1) if number not in busy][:CANDIDATES]
+        for number in snapshot.nearby_ports:
+            one = bc_port(INET_DIAG_BC_S_EQ, number)
+            wanted = bc_or(wanted, one) if wanted else one
+        if wanted:
+            add_sockets(port, snapshot, wanted)
+    except OSError:
+        snapshot.nearby_ports = []
 
 
 def _dump(port: KernelPort, snapshot: Snapshot, message: bytes, protocol: int, family: int, keep: int) -> _Samples:
