@@ -25,6 +25,7 @@ class HostPort:
         self._idle: dict[tuple[int, int], NetlinkSocket] = {}  # (namespace, protocol) -> a socket with nothing unread
         self._namespaces: dict[int, Namespace] = {}  # those asked for so far
         self._own = 0
+        self._owners: OwnerTable | None = None
 
     def netlink(self, protocol: int, request: bytes, netns: int = 0) -> Iterator[memoryview]:
         """Send one netlink request and give the datagrams that answer it, each valid until the next is taken.
@@ -82,13 +83,17 @@ class HostPort:
         """Tell who holds the sockets with these inodes (None: all sockets)."""
         from twinsock.host.owners import find_owners
 
-        return find_owners(inodes)
+        self._owners = find_owners(inodes)
+        return self._owners
 
     def reuse_flags(self, netns: int, sockets: Sequence[AnySocket]) -> list[int]:
-        """Give each socket's reuse flags: REUSEADDR 1, REUSEPORT 2, or -1 where they cannot be seen."""
+        """Give each socket's reuse flags: REUSEADDR 1, REUSEPORT 2, or -1 where they cannot be seen.
+
+        What the last question about owners found is used, and makes a question about few sockets cheap.
+        """
         from twinsock.host.reuse import reuse_flags
 
-        return reuse_flags(0 if self._is_own(netns) else netns, sockets)
+        return reuse_flags(0 if self._is_own(netns) else netns, sockets, self._owners)
 
     def now_ns(self) -> int:
         """Give the wall clock in nanoseconds."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Protocol, TypeVar
 
+    from twinsock.inspect.owners import OwnerTable
+
     T = TypeVar("T")
 
     class AnySocket(Protocol):
@@ -35,16 +37,20 @@ if TYPE_CHECKING:
 UNKNOWN = -1
 REUSE_BITS = 3
 _PORT_FILTER_MAX = 64
+_COPIES_MAX = 64
 _ITERATORS = {IPPROTO_TCP: "tcp", IPPROTO_UDP: "udp"}
 
 
-def reuse_flags(netns: int, sockets: Sequence[AnySocket]) -> list[int]:
+def reuse_flags(netns: int, sockets: Sequence[AnySocket], owners: OwnerTable | None = None) -> list[int]:
     """Give REUSEADDR=1 | REUSEPORT=2 for each socket of a network namespace (its inode, 0: ours), -1 where unknown.
 
     Never raises for want of permission. A socket is recognised by its cookie, else by inode, else by its addresses.
+    For a few sockets whose `owners` are known, copies are cheaper than a walk over the kernel's tables.
     """
     flags = [UNKNOWN] * len(sockets)
-    if permitted():
+    if owners is not None and len(sockets) <= _COPIES_MAX:
+        _ask_copies(sockets, flags, owners)
+    if UNKNOWN in flags and permitted():
         _fill_from_hash_tables(netns, sockets, flags)
         _fill_from_descriptors(sockets, flags)
     _fill_from_copies(sockets, flags)
@@ -121,9 +127,15 @@ def _fill_from_copies(sockets: Sequence[AnySocket], flags: list[int]) -> None:
     if not rows:
         return
     from twinsock.host.owners import find_owners
+
+    _ask_copies(sockets, flags, find_owners({sockets[row].inode for row in rows}, method="proc", complete=False))
+
+
+def _ask_copies(sockets: Sequence[AnySocket], flags: list[int], table: OwnerTable) -> None:
+    """Fill in what copies of the descriptors in a table tell."""
     from twinsock.host.pidfd import reuse_bits_of_copies
 
-    table = find_owners({sockets[row].inode for row in rows}, method="proc", complete=False)
+    rows = [row for row, socket in enumerate(sockets) if flags[row] < 0 and socket.inode]
     holders = [(sockets[row].inode, table.pid_fds(sockets[row].inode)[:1]) for row in rows]
     bits = reuse_bits_of_copies([(pid, fd, inode) for inode, found in holders for pid, fd in found])
     for row in rows:

@@ -94,8 +94,8 @@ def complete(port: KernelPort, snapshot: Snapshot) -> None:
     """Add what only matters once there are sockets of this port: their reuse flags and owners, and other addresses."""
     if not snapshot.sockets or not snapshot.question.port:
         return
-    snapshot.flags = port.reuse_flags(snapshot.netns, snapshot.sockets)
     snapshot.owners = port.owners({record.inode for record in snapshot.sockets if record.inode})
+    snapshot.flags = port.reuse_flags(snapshot.netns, snapshot.sockets)
     snapshot.uptime_ns = uptime_ns(port)
     find_free_ports(port, snapshot)
     if snapshot.links is None:
