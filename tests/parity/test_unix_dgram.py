@@ -335,3 +335,35 @@ def test_closed_sender_s_messages_stay_readable_with_its_name() -> None:
         return [k.recvfrom(receiver, 9), k.recvfrom(receiver, 9), k.recv(receiver, 9, DONTWAIT | NONBLOCK)]
 
     same(program)
+
+
+def test_timestamps_come_with_datagrams_but_not_with_streams() -> None:
+    def program(k: System) -> object:
+        out = []
+        for type_ in (STREAM, DGRAM, SEQPACKET):
+            for option in (29, 35, 63, 64):
+                a, b = k.socketpair(type_)
+                k.send(a, b"early")
+                out.append(k.setint(b, option, 1))
+                k.send(a, b"late")
+                for _ in range(2):
+                    got = k.recvmsg(b, 5, 100, DONTWAIT)
+                    out.append(got if isinstance(got, str) else (got.data, [(level, kind, len(data)) for level, kind, data in got.cmsgs]))
+        return out
+
+    same(program)
+
+
+def test_a_filter_drops_or_cuts_datagrams_in_silence() -> None:
+    def program(k: System) -> object:
+        # ldb [0]; jeq 'd', 0, 1; ret 0; ret 2
+        code = [(0x30, 0, 0, 0), (0x15, 0, 1, ord("d")), (6, 0, 0, 0), (6, 0, 0, 2)]
+        out = []
+        for type_ in (STREAM, DGRAM, SEQPACKET):
+            a, b = k.socketpair(type_)
+            out.append(k.attach_filter(b, code))
+            for data in (b"drop", b"keep", b""):
+                out += [k.send(a, data), k.ioctl(a, OUTQ), k.recv(b, 9, DONTWAIT)]
+        return out
+
+    same(program)

@@ -29,13 +29,13 @@ from twinsock.kernel.fs import namei
 from twinsock.kernel.fs.eventfd import sys_eventfd2
 from twinsock.kernel.fs.eventpoll import EpollEvent, sys_epoll_create1, sys_epoll_ctl, sys_epoll_wait
 from twinsock.kernel.fs.fcntl import sys_fcntl
-from twinsock.kernel.fs.file import sys_close, sys_dup
+from twinsock.kernel.fs.file import FilesStruct, sys_close, sys_dup
 from twinsock.kernel.fs.ioctl import sys_ioctl
 from twinsock.kernel.fs.open import sys_fchmod
 from twinsock.kernel.fs.select import Pollfd, sys_poll
 from twinsock.kernel.net import socket as calls
 from twinsock.kernel.net.unix.diag import unix_diag_dump, unix_diag_get_exact, unix_seq_text
-from twinsock.kernel.sched.task import Task
+from twinsock.kernel.sched.task import Cred, Task
 from twinsock.kernel.time.timer import Timer
 from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
@@ -147,6 +147,11 @@ class System:
         got = self.recvmsg(fd, size, room, flags)
         return got if isinstance(got, str) else got.shape()
 
+    def attach_filter(self, fd: int, code: list[tuple[int, int, int, int]]) -> Result:
+        """Attach a classic BPF program, SO_ATTACH_FILTER."""
+        raw = b"".join(struct.pack("HBBI", *insn) for insn in code)
+        return self.setsockopt(fd, SOL_SOCKET, 26, self.fprog(len(code), raw))
+
     def peercred(self, fd: int) -> Result:
         """Read SO_PEERCRED with the own pid shown as 1."""
         got = self.getsockopt(fd, SOL_SOCKET, 17, 12)
@@ -204,6 +209,7 @@ class System:
     def diag(self, req: UnixDiagReq, dump: bool = True) -> Any: ...
     def file_ino(self, path: str) -> int: ...
     def read_only(self) -> None: ...
+    def fprog(self, count: int, raw: bytes) -> bytes: ...
     def epoll(self, fd: int, events: int) -> int: ...
     def epoll_wait(self, epfd: int, timeout_ms: int = 0) -> Result: ...
 
@@ -482,6 +488,10 @@ class Host(System):
             assert _libc.mount(args[0] or b"none", args[1], None, ctypes.c_ulong(args[2]), None) == 0
         os.chdir(here)
 
+    def fprog(self, count: int, raw: bytes) -> bytes:
+        self.program = ctypes.create_string_buffer(raw, len(raw))
+        return struct.pack("HxxxxxxP", count, ctypes.addressof(self.program))
+
     def epoll(self, fd: int, events: int) -> int:
         epoll = select.epoll()
         epoll.register(fd, events)
@@ -520,6 +530,16 @@ class _Later(Timer):
 
     def fire(self) -> None:
         self.func(self.system)
+
+
+class _ProgramTask(Task):
+    """A task with one piece of memory that pointers inside structures may point to."""
+
+    ADDRESS = 0x1000
+    memory = b""
+
+    def copy_from_user(self, address: int, size: int) -> bytes | None:
+        return self.memory[:size] if address == self.ADDRESS else None
 
 
 class Twin(System):
@@ -722,6 +742,11 @@ class Twin(System):
         data = msg.emit()
         return parse_msg(data, 0, len(data))
 
+    def fprog(self, count: int, raw: bytes) -> bytes:
+        assert isinstance(self.task, _ProgramTask)
+        self.task.memory = raw
+        return struct.pack("HxxxxxxQ", count, _ProgramTask.ADDRESS)
+
     def read_only(self) -> None:
         namei.rootfs(self.task.kernel).read_only = True
 
@@ -742,7 +767,7 @@ def _name_of(ret: int) -> Result:
 
 def _run_on_twin(program: Program) -> Result:
     kernel = start_kernel(seed=1)
-    task = kernel.new_task("program")
+    task = kernel.adopt_task(_ProgramTask(kernel, kernel.init_net, FilesStruct(), Cred(0, 0, kernel.init_user_ns), 2, "program"))
     task.handled_signals = 1 << 23 | 1 << 29
     assert namei.sys_mkdir(task, b"/tmp/d", 0o777) == 0
     assert namei.sys_chmod(task, b"/tmp/d", 0o777) == 0

@@ -222,6 +222,11 @@ def vfs_mknod(task: "Task", name: bytes, mode: int) -> tuple[int, Inode | None]:
     return _create(task, name, mode)
 
 
+def create_file(task: "Task", name: bytes, mode: int) -> tuple[int, Inode | None]:
+    """Make a regular file under a new name."""
+    return _create(task, name, S_IFREG | mode)
+
+
 def sys_mkdir(task: "Task", name: bytes, mode: int) -> int:
     """mkdir(2)."""
     return _create(task, name, S_IFDIR | (mode & 0o1777 & ~task.umask))[0]

@@ -4,18 +4,21 @@ A sender waits in `peer_wait` of a receiver whose queue is longer than net.unix.
 
 from typing import TYPE_CHECKING, Final
 
+from twinsock.kernel.net.core.filter import sk_filter_trim_cap
 from twinsock.kernel.net.core.scm import ScmCookie, scm_destroy, scm_recv, scm_send
 from twinsock.kernel.net.core.skbuff import kfree_skb
 from twinsock.kernel.net.core.sock import (
     RCV_SHUTDOWN,
     SK_SCM_RIGHTS,
     SOCK_DEAD,
+    SOCK_RCVTSTAMP,
     sock_error,
     sock_hold,
     sock_put,
     sock_rcvtimeo,
     sock_sndtimeo,
 )
+from twinsock.kernel.net.core.sock_cmsg import ktime_get_real, sock_recv_timestamp
 from twinsock.kernel.net.core.sock_mem import sock_alloc_send_pskb
 from twinsock.kernel.net.unix.names import unix_autobind, unix_copy_addr, unix_find_other, unix_validate_addr
 from twinsock.kernel.net.unix.scm import (
@@ -223,6 +226,12 @@ def _deliver(task: "Task", sk: UnixSock, msg: "Msghdr", skb: UnixSkb, timeo: int
         elif other is None:
             kfree_skb(skb)
             return -ECONNRESET
+        if other.sk_filter is not None:
+            keep = sk_filter_trim_cap(other, skb, skb.payload(), 1)
+            if keep < 0:  # dropped in silence
+                kfree_skb(skb)
+                return len(msg.data)
+            skb.len = keep
         sock_hold(other)
         err, timeo = _try_deliver(task, sk, other, skb, timeo, not msg.name)
         sock_put(other)
@@ -256,6 +265,8 @@ def _try_deliver(task: "Task", sk: UnixSock, other: UnixSock, skb: UnixSkb, time
             return _RESTART, left
         if sk.peer is not other or unix_dgram_peer_wake_me(sk, other):
             return -EAGAIN, timeo
+    if other.sock_flag(SOCK_RCVTSTAMP):
+        skb.tstamp_ns = ktime_get_real(other)
     unix_maybe_add_creds(task, skb, sk, other)
     scm_stat_add(other, skb)
     other.receive_queue.append(skb)
@@ -312,6 +323,8 @@ def unix_dgram_recvmsg(task: "Task", sock: "Socket", msg: "Msghdr", flags: int) 
     if size:
         start = skb.offset + skip
         msg.chunks.append(skb.data[start : start + size])
+    if sk.sock_flag(SOCK_RCVTSTAMP):
+        sock_recv_timestamp(msg, sk, skb)
     scm = ScmCookie()
     unix_skb_to_scm(skb, scm)
     if flags & MSG_PEEK:

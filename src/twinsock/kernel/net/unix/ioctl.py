@@ -2,9 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from twinsock.kernel.fs.ramfs import dentry_open_path
 from twinsock.kernel.net.unix.unix_sock import UnixSock, unix_skb_len
 from twinsock.uapi.capability import CAP_NET_ADMIN
 from twinsock.uapi.errno import EINVAL, ENOENT, ENOIOCTLCMD, EOPNOTSUPP, EPERM
+from twinsock.uapi.fcntl import O_CLOEXEC
 from twinsock.uapi.socket import SOCK_SEQPACKET, SOCK_STREAM
 from twinsock.uapi.sockios import SIOCATMARK, SIOCINQ, SIOCOUTQ
 from twinsock.uapi.tcp import TCP_LISTEN
@@ -67,4 +69,4 @@ def unix_open_file(task: "Task", sk: UnixSock) -> int:
         return -EPERM
     if sk.path is None:
         return -ENOENT
-    return -EINVAL
+    return dentry_open_path(task, sk.path, O_CLOEXEC)
