@@ -493,6 +493,8 @@ def sk_getsockopt(task: "Task", sock: Socket, optname: int, buffer: bytes, optle
     err, value = _get_int(sock, sk, optname)
     if err == _NOT_HERE:
         err, value = _get_structured(task, sock, sk, optname, optlen)
+    if optname == so.SO_GET_FILTER:
+        return err, value
     return (err, b"") if err < 0 else (0, value[:optlen])
 
 
