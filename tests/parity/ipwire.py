@@ -1,7 +1,8 @@
 """The same bytes into a TUN device of the live kernel and of the twin: what comes back, and which counters move.
 
-A case is a list of steps: ("in", device, bytes) writes a packet, ("wait", ms) lets time pass, ("sysctl", path, value) and
-("ip", arguments) configure. Both sides start with `lo`, tun0 (10.0.0.1/24, fd00::1/64) and tun1 (10.0.1.1/24, fd01::1/64)."""
+A case is a list of steps: ("in", device, bytes) writes a packet, ("wait", ms) lets time pass, ("sysctl", path, value),
+("ip", arguments) and, before anything is counted, ("before", ip's arguments) configure. Both sides start with `lo`, tun0 (10.0.0.1/24, fd00::1/64), tun1
+(10.0.1.1/24, fd01::1/64) and the TAP device tap2 (10.0.2.1/24, fd02::1/64, link address 02:00:00:00:00:99)."""
 
 import fcntl
 import os
@@ -27,6 +28,8 @@ from twinsock.wire import ip6 as wire_ip6
 
 Step = tuple[Any, ...]
 TUNSETIFF = 0x400454CA
+DEVICES = ("tun0", "tun1", "tap2")
+TAP_ADDRESS = bytes.fromhex("020000000099")
 _TYPES = {
     "unreachable": rtnetlink.RTN_UNREACHABLE,
     "prohibit": rtnetlink.RTN_PROHIBIT,
@@ -45,13 +48,19 @@ class Outcome:
 
 def on_host(steps: list[Step]) -> Outcome:
     """Run a case on the live kernel, in a namespace of its own."""
-    packets, counters = run_in_netns(_host_program, steps)
+    for _ in range(4):
+        packets, counters, reports = run_in_netns(_host_program, steps)
+        if reports == 0:
+            break  # else a listener report may stand in a counter and not in its neighbour
     return Outcome(packets, counters)
 
 
 def on_twin(steps: list[Step]) -> Outcome:
     """Run a case on the twin."""
     world = TwinWorld()
+    for step in steps:
+        if step[0] == "before":
+            world.configure(step[1].split())
     before = world.counters()
     for step in steps:
         world.step(step)
@@ -62,8 +71,9 @@ def on_twin(steps: list[Step]) -> Outcome:
 # The live kernel.
 
 
-def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, int]]:
-    tuns = {name: _open_tun(name) for name in ("tun0", "tun1")}
+def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, int], int]:
+    tuns = {name: _open_tun(name) for name in DEVICES}
+    _ip("link set tap2 address " + TAP_ADDRESS.hex(":"))
     for i, name in enumerate(tuns):
         conf = f"/proc/sys/net/ipv6/conf/{name}/"
         Path(conf + "addr_gen_mode").write_text("1")
@@ -72,9 +82,13 @@ def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, i
         _ip(f"address add 10.0.{i}.1/24 dev {name}")
         _ip(f"link set {name} up")
         _ip(f"-6 address add fd0{i}::1/64 dev {name} nodad")
-    time.sleep(0.01)
+    for step in steps:
+        if step[0] == "before":
+            _ip(step[1])
+    time.sleep(0.05 if any(step[0] == "before" for step in steps) else 0.01)
     for fd in tuns.values():
-        _drain(fd)
+        _drain(fd, 14 if fd == tuns["tap2"] else 0)
+    _mld_octets[0] = 0
     before = _host_counters()
     out: list[tuple[str, str]] = []
     for step in steps:
@@ -84,44 +98,49 @@ def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, i
             time.sleep(step[1] / 1000)
         elif step[0] == "sysctl":
             Path("/proc/sys/" + step[1]).write_text(str(step[2]))
-        else:
+        elif step[0] == "ip":
             _ip(step[1])
         for name, fd in tuns.items():
-            out.extend((name, normalise(data)) for data in _drain(fd))
+            out.extend((name, normalise(name, data)) for data in _drain(fd, 14 if name == "tap2" else 0))
     after = _host_counters()
-    _forget_mld(before, after)
-    return out, {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}
+    reports = _forget_mld(before, after)
+    return out, {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}, reports
 
 
-def _forget_mld(before: dict[str, int], after: dict[str, int]) -> None:
-    """Take multicast listener reports out of the counts: the twin does not send them."""
+_mld_octets = [0]
+
+
+def _forget_mld(before: dict[str, int], after: dict[str, int]) -> int:
+    """Take multicast listener reports out of the counts, for the twin does not send them; say how many there were."""
     reports = after["Icmp6OutMLDv2Reports"] - before["Icmp6OutMLDv2Reports"]
     if reports == 0:
-        return
-    octets = after["Ip6OutMcastOctets"] - before["Ip6OutMcastOctets"]
+        return 0
+    octets = _mld_octets[0]
     for name in ("Icmp6OutMLDv2Reports", "Icmp6OutMsgs", "Icmp6OutType143", "Ip6OutMcastPkts", "Ip6OutRequests", "Ip6OutTransmits"):
         after[name] -= reports
     for name in ("Ip6OutMcastOctets", "Ip6OutOctets"):
         after[name] -= octets
     if not after["Icmp6OutType143"]:
         del after["Icmp6OutType143"]
+    return reports
 
 
 def _open_tun(name: str) -> int:
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), 0x1001))
+    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), 0x1001 if name.startswith("tun") else 0x1002))
     return fd
 
 
-def _drain(fd: int) -> list[bytes]:
+def _drain(fd: int, header: int) -> list[bytes]:
     found = []
     while True:
         try:
             data = os.read(fd, 70000)
         except BlockingIOError:
             return found
-        if data[0] >> 4 == 6 and data[6] == 0:
-            continue  # MLD, which the twin does not send
+        if data[header] >> 4 == 6 and data[header + 6] == 0:
+            _mld_octets[0] += len(data) - header  # multicast listener reports
+            continue
         found.append(data)
 
 
@@ -156,8 +175,12 @@ def _host_counters() -> dict[str, int]:
     return found
 
 
-def normalise(data: bytes) -> str:
+def normalise(dev: str, data: bytes) -> str:
     """Give a packet's bytes in hex without what differs from run to run: IPv4's and IPv6's identification, the flow label's value."""
+    if dev == "tap2":
+        if data[12:14] == b"\x08\x06":
+            return data.hex()
+        return data[:14].hex() + normalise("", data[14:])
     if data[0] >> 4 == 4:
         data = data[:4] + b"\0\0" + data[6:10] + b"\0\0" + data[12:]
     else:
@@ -176,7 +199,7 @@ class _Wire(TunWire):
         self.world = world
 
     def transmit(self, dev: TunDevice, skb: SkBuff) -> None:
-        self.world.packets.append((dev.name, normalise(dev.frame(skb))))
+        self.world.packets.append((dev.name, normalise(dev.name, dev.frame(skb))))
 
 
 class TwinWorld:
@@ -189,8 +212,10 @@ class TwinWorld:
         self.kernel: Kernel = host()
         self.net = self.kernel.init_net
         self.tuns: dict[str, TunDevice] = {}
-        for i, name in enumerate(("tun0", "tun1")):
-            tun = TunDevice(self.net, name, _Wire(self))
+        for i, name in enumerate(DEVICES):
+            tun = TunDevice(self.net, name, _Wire(self), name.startswith("tap"))
+            if tun.ethernet:
+                tun.dev_addr = TAP_ADDRESS
             assert register_netdevice(tun) == 0
             self.tuns[name] = tun
             assert tun.ip6_ptr is not None
@@ -201,15 +226,20 @@ class TwinWorld:
             assert inet6_addr_add(tun, wire6(f"fd0{i}::1"), 64, rtnetlink.IFA_F_NODAD) == 0
 
     def step(self, step: Step) -> None:
-        """Do one step."""
+        """Do one step; what comes out of several devices is put in their order, as a reader of each in turn sees it."""
+        start = len(self.packets)
+        self._do(step)
+        self.packets[start:] = sorted(self.packets[start:], key=_device_of)
+
+    def _do(self, step: Step) -> None:
         if step[0] == "in":
             self.tuns[step[1]].deliver(step[2])
         elif step[0] == "wait":
             self.kernel.clock.advance_to(self.kernel.clock.now_ns + step[1] * 1_000_000)
         elif step[0] == "sysctl":
             self._sysctl(step[1], int(step[2]))
-        else:
-            self._ip(step[1].split())
+        elif step[0] == "ip":
+            self.configure(step[1].split())
 
     def _sysctl(self, path: str, value: int) -> None:
         parts = path.split("/")
@@ -242,10 +272,19 @@ class TwinWorld:
                 return dev.ip_ptr
         raise AssertionError(name)
 
-    def _ip(self, words: list[str]) -> None:
+    def configure(self, words: list[str]) -> None:
+        """Do what `ip` does with these arguments."""
         six = words[0] == "-6"
         words = words[1:] if six else words
-        assert words[:2] in (["route", "add"], ["link", "set"]), words
+        assert words[:2] in (["route", "add"], ["link", "set"], ["address", "add"]), words
+        if words[0] == "address":
+            prefix, _, plen = words[2].partition("/")
+            flags = rtnetlink.IFA_F_NODAD if "nodad" in words else 0
+            if six:
+                assert inet6_addr_add(self.tuns[words[4]], wire6(prefix), int(plen), flags) == 0
+            else:
+                assert inet_insert_ifa(self.tuns[words[4]], InIfaddr(wire_ip.parse_addr(prefix), int(plen))) == 0
+            return
         if words[0] == "link":
             from twinsock.kernel.net.core.dev import dev_set_mtu
 
@@ -301,6 +340,10 @@ class TwinWorld:
             found[key + "inuse"] = fqdir.nqueues()
             found[key + "memory"] = fqdir.mem
         return found
+
+
+def _device_of(packet: tuple[str, str]) -> int:
+    return DEVICES.index(packet[0])
 
 
 def wire6(text: str) -> bytes:

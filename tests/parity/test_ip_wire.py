@@ -6,6 +6,8 @@ import pytest
 
 from tests.netns import netns_missing
 from tests.parity.ipwire import Step, on_host, on_twin, wire6
+from twinsock.wire.arp import ArpPacket
+from twinsock.wire.ethernet import Ethhdr
 from twinsock.wire.icmp import Icmphdr
 from twinsock.wire.icmp6 import Icmp6hdr
 from twinsock.wire.ip import IP_DF, IP_MF, Iphdr, parse_addr
@@ -317,10 +319,122 @@ CASES: dict[str, list[Step]] = {
     "forward6-off": [into(ip6(b"12345678", dst="fd01::9"))],
     "subnet-router-anycast": [FORWARD6, into(ip6(icmp6(128, 0, 5, b"abcdefgh", dst="fd00::"), nexthdr=58, dst="fd00::"))],
 }
+
+
+MAC = bytes.fromhex("020000000042")
+TAP = bytes.fromhex("020000000099")
+ALL = b"\xff" * 6
+
+
+def frame(data: bytes, proto: int = 0x800, dst: bytes = TAP, src: bytes = MAC) -> Step:
+    return ("in", "tap2", Ethhdr(dst, src, proto).emit() + data)
+
+
+def arp(op: int, sip: str, tip: str, tha: bytes = bytes(6), dst: bytes = ALL, sha: bytes = MAC) -> Step:
+    return frame(ArpPacket(op, sha, parse_addr(sip), tha, parse_addr(tip)).emit(), 0x806, dst, sha)
+
+
+def ns(target: str, src: str, dst: str, options: bytes = b"", mac: bytes = b"", hops: int = 255) -> Step:
+    body = icmp6(135, 0, 0, wire6(target) + options, src, dst)
+    return frame(ip6(body, src, dst, 58, hops), 0x86DD, mac or b"\x33\x33" + wire6(dst)[12:])
+
+
+def na(target: str, flags: int, src: str, dst: str = "fd02::1", options: bytes = b"") -> Step:
+    return frame(ip6(icmp6(136, 0, flags, wire6(target) + options, src, dst), src, dst, 58, 255), 0x86DD)
+
+
+LINK_LOCAL: Step = ("before", "-6 address add fe80::99/64 dev tap2 nodad")
+SLLA = b"\x01\x01" + MAC
+TLLA = b"\x02\x01" + MAC
+TO_TAP = "10.0.2.9"
+CASES |= {
+    "arp-request": [arp(1, TO_TAP, "10.0.2.1")],
+    "arp-request-unicast": [arp(1, TO_TAP, "10.0.2.1", dst=TAP)],
+    "arp-request-for-other": [arp(1, TO_TAP, "10.0.2.7")],
+    "arp-request-other-device's-address": [arp(1, TO_TAP, "10.0.0.1")],
+    "arp-request-other-device's-address-ignored": [("sysctl", "net/ipv4/conf/tap2/arp_ignore", 1), arp(1, TO_TAP, "10.0.0.1")],
+    "arp-request-own-address-despite-ignore": [("sysctl", "net/ipv4/conf/tap2/arp_ignore", 1), arp(1, TO_TAP, "10.0.2.1")],
+    "arp-request-from-other-subnet": [arp(1, "192.0.2.9", "10.0.2.1")],
+    "arp-request-from-routed-subnet": [arp(1, "10.0.0.9", "10.0.2.1")],
+    "arp-request-for-loopback": [arp(1, TO_TAP, "127.0.0.1")],
+    "arp-request-for-broadcast": [arp(1, TO_TAP, "10.0.2.255")],
+    "arp-probe": [arp(1, "0.0.0.0", "10.0.2.1")],
+    "arp-gratuitous": [arp(1, TO_TAP, TO_TAP)],
+    "arp-not-for-us": [arp(1, TO_TAP, "10.0.2.1", dst=bytes.fromhex("020000000077"))],
+    "arp-learnt-from-request": [arp(1, TO_TAP, "10.0.2.1"), FORWARD, into(ip4(udp(), dst=TO_TAP))],
+    "arp-resolution": [
+        FORWARD,
+        into(ip4(udp(), dst=TO_TAP)),
+        into(ip4(udp(8), dst=TO_TAP)),
+        arp(2, TO_TAP, "10.0.2.1", TAP, TAP),
+        into(ip4(udp(12), dst=TO_TAP)),
+    ],
+    "arp-gateway": [
+        FORWARD,
+        ("ip", "route add 192.0.2.0/24 via 10.0.2.9"),
+        into(ip4(udp(), dst="192.0.2.1")),
+        arp(2, TO_TAP, "10.0.2.1", TAP, TAP),
+    ],
+    "arp-reply-unasked": [arp(2, TO_TAP, "10.0.2.1", TAP, TAP), FORWARD, into(ip4(udp(), dst=TO_TAP))],
+    "arp-reply-by-broadcast": [FORWARD, into(ip4(udp(), dst=TO_TAP)), arp(2, TO_TAP, "10.0.2.1", TAP, ALL)],
+    "arp-queue-overflows": [
+        FORWARD,
+        *[into(ip4(udp(1000), dst=TO_TAP, ident=i)) for i in range(150)],
+        arp(2, TO_TAP, "10.0.2.1", TAP, TAP),
+    ],
+    "echo-ethernet": [arp(1, TO_TAP, "10.0.2.1"), frame(ip4(echo(), TO_TAP, "10.0.2.1", 1))],
+    "echo-ethernet-other-host": [frame(ip4(echo(), TO_TAP, "10.0.2.1", 1), dst=bytes.fromhex("020000000077"))],
+    "echo-ethernet-unicast-in-broadcast": [arp(1, TO_TAP, "10.0.2.1"), frame(ip4(echo(), TO_TAP, "10.0.2.1", 1), dst=ALL)],
+    "unknown-protocol-in-broadcast-frame": [arp(1, TO_TAP, "10.0.2.1"), frame(ip4(b"12345678", TO_TAP, "10.0.2.1", 99), dst=ALL)],
+    "echo-ethernet-padded": [arp(1, TO_TAP, "10.0.2.1"), frame(ip4(echo(), TO_TAP, "10.0.2.1", 1) + bytes(10))],
+    "forward-to-broadcast-frame": [FORWARD, frame(ip4(udp(), TO_TAP, ELSEWHERE), dst=ALL)],
+    "solicitation": [ns("fd02::1", "fd02::9", "ff02::1:ff00:1", SLLA)],
+    "solicitation-unicast": [ns("fd02::1", "fd02::9", "fd02::1", SLLA, TAP)],
+    "solicitation-without-address": [ns("fd02::1", "fd02::9", "ff02::1:ff00:1")],
+    "solicitation-hop-limit": [ns("fd02::1", "fd02::9", "ff02::1:ff00:1", SLLA, hops=64)],
+    "solicitation-for-other": [ns("fd02::7", "fd02::9", "ff02::1:ff00:1", SLLA)],
+    "solicitation-zero-option": [ns("fd02::1", "fd02::9", "ff02::1:ff00:1", b"\x01\0" + MAC)],
+    "solicitation-duplicate-detection": [ns("fd02::1", "::", "ff02::1:ff00:1")],
+    "solicitation-duplicate-detection-with-address": [ns("fd02::1", "::", "ff02::1:ff00:1", SLLA)],
+    "solicitation-for-other-device's-address": [ns("fd00::1", "fd02::9", "ff02::1:ff00:1", SLLA)],
+    "advertisement-unasked": [na("fd02::9", 0x60000000, "fd02::9", options=TLLA), FORWARD6, into(ip6(b"12345678", dst="fd02::9"))],
+    "nd-without-link-local-address": [FORWARD6, into(ip6(b"12345678", dst="fd02::9"))],
+    "nd-resolution": [
+        LINK_LOCAL,
+        FORWARD6,
+        into(ip6(b"12345678", dst="fd02::9")),
+        into(ip6(b"12345679", dst="fd02::9")),
+        na("fd02::9", 0x60000000, "fd02::9", options=TLLA),
+        into(ip6(b"12345680", dst="fd02::9")),
+    ],
+    "nd-resolution-without-address": [LINK_LOCAL, FORWARD6, into(ip6(b"12345678", dst="fd02::9")), na("fd02::9", 0x60000000, "fd02::9")],
+    "nd-learnt-from-solicitation": [
+        ns("fd02::1", "fd02::9", "ff02::1:ff00:1", SLLA),
+        FORWARD6,
+        into(ip6(b"12345678", dst="fd02::9")),
+    ],
+    "nd-resolution-of-link-local": [
+        LINK_LOCAL,
+        frame(ip6(icmp6(128, 0, 5, b"abcdefgh", "fe80::9", "fe80::99"), "fe80::9", "fe80::99", 58), 0x86DD),
+    ],
+    "echo6-multicast-from-link-local": [
+        LINK_LOCAL,
+        ns("fe80::99", "fe80::9", "ff02::1:ff00:99", SLLA),
+        frame(ip6(icmp6(128, 0, 5, b"abcdefgh", "fe80::9", "ff02::1"), "fe80::9", "ff02::1", 58), 0x86DD, bytes.fromhex("333300000001")),
+    ],
+    "secondary-address-answers": [
+        ("ip", "address add 10.0.2.2/24 dev tap2"),
+        arp(1, TO_TAP, "10.0.2.2"),
+        frame(ip4(echo(), TO_TAP, "10.0.2.2", 1)),
+    ],
+    "router-advertises-as-router": [FORWARD6, ns("fd02::1", "fd02::9", "ff02::1:ff00:1", SLLA)],
+}
 SLOW: dict[str, list[Step]] = {
     "frags-timeout": [("sysctl", "net/ipv4/ipfrag_time", 1), into(ip4(b"x" * 64, frag=IP_MF)), ("wait", 1300)],
     "frags-timeout-without-first": [("sysctl", "net/ipv4/ipfrag_time", 1), into(ip4(b"x" * 64, frag=8)), ("wait", 1300)],
     "frags6-timeout": [("sysctl", "net/ipv6/ip6frag_time", 1), frag6(bytes(64), 0, True), ("wait", 1300)],
+    "arp-fails": [FORWARD, into(ip4(udp(), dst=TO_TAP)), ("wait", 3400), into(ip4(udp(), dst=TO_TAP))],
+    "nd-fails": [LINK_LOCAL, FORWARD6, into(ip6(b"12345678", dst="fd02::9")), ("wait", 3400)],
     "peer-tokens-come-back": [
         *[into(ip4(b"12345678", proto=99, ident=i)) for i in range(10)],
         ("wait", 1100),

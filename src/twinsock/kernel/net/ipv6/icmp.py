@@ -211,15 +211,17 @@ def icmpv6_param_prob(skb: SkBuff, code: int, pointer: int) -> None:
     kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
 
 
-def icmpv6_push(net: "Net", h: Icmp6hdr, payload: bytes, saddr: bytes, daddr: bytes, rt: Dst, tclass: int, hop_limit: int = -1) -> int:
-    """Build and send a message."""
-    from twinsock.kernel.net.ipv6.ip6_output import IPSKB6_IGNORE_DF, ip6_make_flowlabel, ip6_send_skb
+def icmpv6_push(
+    net: "Net", h: Icmp6hdr, payload: bytes, saddr: bytes, daddr: bytes, rt: Dst, tclass: int, hop_limit: int = -1, loop: bool = True
+) -> int:
+    """Build and send a message; without `loop` this host does not hear its own multicast."""
+    from twinsock.kernel.net.ipv6.ip6_output import IPSKB6_IGNORE_DF, IPSKB6_NO_LOOP, ip6_make_flowlabel, ip6_send_skb
 
     skb = SkBuff(payload)
     skb.truesize = skb_head_truesize(len(payload) + 48 + 31)
     skb.h = h
     skb.dst = rt
-    skb.ip_flags |= IPSKB6_IGNORE_DF
+    skb.ip_flags |= IPSKB6_IGNORE_DF if loop else IPSKB6_IGNORE_DF | IPSKB6_NO_LOOP
     hdr = Ipv6hdr(saddr, daddr, IPPROTO_ICMPV6)
     hdr.tclass = tclass
     if hop_limit >= 0:

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from twinsock.wire.l4 import L4Header
 
 IPSKB6_IGNORE_DF: Final = 0x10000  # ours, in SkBuff.ip_flags: may be fragmented
+IPSKB6_NO_LOOP: Final = 0x80000  # ours: a multicast that this host must not hear
 _MC6_LOOP_BIT: Final = 20  # INET_FLAGS_MC6_LOOP
 
 
@@ -192,7 +193,7 @@ def ip6_finish_output2(net: "Net", skb: SkBuff) -> int:
     mib[IPSTATS_MIB_OUTOCTETS] += size
     if hdr.daddr[0] == 0xFF:
         idev = dev.ip6_ptr
-        wants = skb.sk is None or skb.ip_flags & IPSKB_MCAST_LOOP
+        wants = not skb.ip_flags & IPSKB6_NO_LOOP and (skb.sk is None or skb.ip_flags & IPSKB_MCAST_LOOP)
         if not dev.is_loopback() and wants and idev is not None and ipv6_chk_mcast_addr(idev, hdr.daddr):
             copy = skb_clone(skb)
             copy.dst = None

@@ -18,7 +18,7 @@ from twinsock.kernel.net.ipv6.addrconf import (
     Inet6Ifaddr,
     addrconf_dad_failure,
     ipv6_chk_addr,
-    ipv6_dev_get_saddr,
+    ipv6_get_lladdr,
 )
 from twinsock.kernel.net.ipv6.icmp import icmpv6_push, icmpv6_send
 from twinsock.kernel.net.ipv6.mcast import addrconf_addr_solict_mult
@@ -81,9 +81,11 @@ class NdTable(NeighTable):
 
 
 def ndisc_send_ns(dev: "NetDevice", target: bytes, daddr: bytes, saddr: bytes, nonce: bytes) -> None:
-    """Send a neighbour solicitation; `saddr` "" chooses one, :: is a probe of duplicate address detection."""
+    """Send a neighbour solicitation; `saddr` b"" means the device's link-local address, without which nothing is sent.
+
+    A `saddr` of :: makes it a probe of duplicate address detection."""
     if not saddr:
-        saddr = ipv6_dev_get_saddr(dev.net, dev, daddr, 0)
+        saddr = ipv6_get_lladdr(dev)
         if not saddr:
             return
     payload = target
@@ -95,12 +97,12 @@ def ndisc_send_ns(dev: "NetDevice", target: bytes, daddr: bytes, saddr: bytes, n
 
 
 def ndisc_send_na(dev: "NetDevice", daddr: bytes, target: bytes, solicited: bool, override: bool) -> None:
-    """Send a neighbour advertisement for an address of ours."""
+    """Send a neighbour advertisement for an address of ours; one that overrides tells our link address."""
     idev = dev.ip6_ptr
     flags = (NA_SOLICITED if solicited else 0) | (NA_OVERRIDE if override else 0)
     if idev is not None and idev.cnf.forwarding:
         flags |= NA_ROUTER
-    payload = target + nd_option(ND_OPT_TARGET_LL_ADDR, dev.dev_addr)
+    payload = target + nd_option(ND_OPT_TARGET_LL_ADDR, dev.dev_addr) if override else target
     _send(dev, Icmp6hdr(NDISC_NEIGHBOUR_ADVERTISEMENT, 0, flags), payload, target, daddr)
 
 
@@ -110,7 +112,7 @@ def _send(dev: "NetDevice", h: Icmp6hdr, payload: bytes, saddr: bytes, daddr: by
     rt = Rt6Info(dev, handlers, daddr)
     if daddr[0] == 0xFF:
         rt.type = RTN_MULTICAST
-    icmpv6_push(dev.net, h, payload, saddr, daddr, rt, 0, 255)
+    icmpv6_push(dev.net, h, payload, saddr, daddr, rt, 0, 255, False)
 
 
 def ndisc_rcv(skb: SkBuff, h: Icmp6hdr) -> None:
@@ -165,7 +167,8 @@ def _recv_ns(skb: SkBuff) -> None:
     neigh = tbl.lookup_or_create(hdr.saddr, dev) if lladdr or not multicast else tbl.lookup(hdr.saddr, dev)
     if neigh is not None and lladdr:
         neigh.update(lladdr, NUD_STALE, NEIGH_UPDATE_F_WEAK_OVERRIDE | NEIGH_UPDATE_F_OVERRIDE)
-    ndisc_send_na(dev, hdr.saddr, target, True, True)
+    if neigh is not None:
+        ndisc_send_na(dev, hdr.saddr, target, True, multicast)
 
 
 def _recv_na(skb: SkBuff, h: Icmp6hdr) -> None:
