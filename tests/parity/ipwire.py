@@ -1,7 +1,7 @@
 """The same bytes into a TUN device of the live kernel and of the twin: what comes back, and which counters move.
 
-A case is a list of steps: ("in", device, bytes) writes a packet, ("wait", ms) lets time pass, ("sysctl", path, value),
-("ip", arguments) and, before anything is counted, ("before", ip's arguments) configure. Both sides start with `lo`, tun0 (10.0.0.1/24, fd00::1/64), tun1
+A case is a list of steps: ("in", device, bytes) writes a packet, ("wait", ms) lets time pass, ("sysctl", path, value), ("ip", arguments)
+and, before anything is counted, ("before", ip's arguments) configure. Both sides start with `lo`, tun0 (10.0.0.1/24, fd00::1/64), tun1
 (10.0.1.1/24, fd01::1/64) and the TAP device tap2 (10.0.2.1/24, fd02::1/64, link address 02:00:00:00:00:99)."""
 
 import fcntl
