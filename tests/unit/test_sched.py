@@ -109,7 +109,7 @@ def test_tbf_lets_a_burst_through_and_then_keeps_the_rate() -> None:
     assert tbf.enqueue(packet(tbf.dev, 0, 3000)) == NET_XMIT_DROP
 
 
-def test_fifos_have_limits() -> None:
+def test_a_full_fifo_drops_what_comes() -> None:
     pfifo = PfifoQdisc(Sink(host()), 2)
     assert [pfifo.enqueue(packet(pfifo.dev, i)) for i in range(3)] == [0, 0, NET_XMIT_DROP]
     bfifo = BfifoQdisc(Sink(host()), 2500)

@@ -113,7 +113,7 @@ def test_neighbour_discovery_options_survive(options: list[tuple[int, bytes]]) -
 
 
 @given(MAC, MAC, U16, st.integers(1, 2), U32, U32)
-def test_ethernet_and_arp_survive(a: bytes, b: bytes, proto: int, op: int, sip: int, tip: int) -> None:
+def test_ethernet_headers_and_arp_packets_survive(a: bytes, b: bytes, proto: int, op: int, sip: int, tip: int) -> None:
     eth = ethernet.parse(ethernet.Ethhdr(a, b, proto).emit())
     assert eth is not None and vars(eth) == {"dest": a, "source": b, "proto": proto}
     packet = arp.parse(arp.ArpPacket(op, a, sip, b, tip).emit())
@@ -121,7 +121,7 @@ def test_ethernet_and_arp_survive(a: bytes, b: bytes, proto: int, op: int, sip: 
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**62), st.binary(max_size=70), st.integers(0, 2), st.text(max_size=9)), max_size=5))
-def test_a_capture_survives(packets: list[tuple[int, bytes, int, str]]) -> None:
+def test_a_capture_survives_with_times_and_comments(packets: list[tuple[int, bytes, int, str]]) -> None:
     data = pcapng.section_header("test") + pcapng.interface_description("eth0", pcapng.LINKTYPE_ETHERNET)
     for time_ns, body, direction, comment in packets:
         data += pcapng.EnhancedPacket(0, time_ns, body, direction=direction, comment=comment).emit()
