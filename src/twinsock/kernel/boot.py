@@ -6,6 +6,7 @@ from twinsock.kernel.drivers.loopback import loopback_init
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.core.dev import dev_open
 from twinsock.kernel.net.core.net_namespace import Net
+from twinsock.kernel.net.ipv4.inet_init import inet_init
 from twinsock.kernel.net.ipv4.ip_init import ip_init
 from twinsock.kernel.net.ipv6.ip6_init import ip6_init
 from twinsock.kernel.net.unix.af_unix import af_unix_init
@@ -25,10 +26,10 @@ def start_kernel(seed: int = 0, clock: Clock | None = None) -> Kernel:
 def do_initcalls(kernel: Kernel) -> None:
     """Register subsystems and families, each before those that need it."""
     ip_init(kernel)
+    inet_init(kernel)
     af_unix_init(kernel)
     ip6_init(kernel)
     loopback_init(kernel)
-    af_unix_init(kernel)
 
 
 def net_init_loopback(net: Net) -> None:

@@ -71,6 +71,8 @@ class SkBuff:
         self.ee: SockExtendedErr | None = None  # in an error queue: what happened
         self.addr_offset = -1  # in an error queue: where the original destination stands in the data
         self.port = 0
+        self.ipi_ifindex = 0  # IP_PKTINFO as it was when the packet was queued
+        self.ipi_spec_dst = 0
         self.mac_dest = b""  # link addresses, b"": none yet
         self.mac_source = b""
         self.ip_flags = 0  # IPSKB_*: what happened to it on the way

@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from twinsock.kernel.fs.file import File
+    from twinsock.kernel.fs.select import PollTable
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.dst import Dst
     from twinsock.kernel.net.core.filter import SkFilter
@@ -207,12 +209,20 @@ class Proto:
         """Start a connection, or set the peer."""
         return -EOPNOTSUPP
 
+    def pre_connect(self, sk: Sock, addr: bytes) -> int:
+        """Check the address before the cgroup's programs see it: 0 or -errno."""
+        return 0
+
     def disconnect(self, sk: Sock, flags: int) -> int:
         """Undo connect(2)."""
         return -EOPNOTSUPP
 
     def init_sock(self, sk: Sock) -> int:
         """Initialise protocol fields of a new socket."""
+        return 0
+
+    def may_create(self, task: Task, sk: Sock) -> int:
+        """Tell whether the task may have such a socket: 0 or -errno; asked last of all when it is made."""
         return 0
 
     def destroy(self, sk: Sock) -> None:
@@ -245,8 +255,16 @@ class Proto:
         return -EOPNOTSUPP
 
     def bind(self, task: Task, sk: Sock, addr: bytes) -> int:
-        """Protocols with their own bind (RAW) override this; `has_bind` says so."""
+        """Protocols with their own bind (RAW, ping) override this."""
         return -EOPNOTSUPP
+
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
+        """Return the poll(2) bits, for protocols with rules of their own."""
+        return 0
+
+    def router_alert(self, sk: Sock, on: bool) -> int:
+        """IP_ROUTER_ALERT: only RAW sockets take such packets."""
+        return -EINVAL
 
     def backlog_rcv(self, sk: Sock, skb: SkBuff) -> int:
         """Process a packet that came while a task held the socket."""
@@ -261,6 +279,9 @@ class Proto:
 
     def unhash(self, sk: Sock) -> None:
         """Leave the lookup tables."""
+
+    def rehash(self, sk: Sock) -> None:
+        """Move within the lookup tables: the local address changed."""
 
     def get_port(self, sk: Sock, snum: int) -> int:
         """Own local port `snum` (0: choose one): 0, or -errno as EADDRINUSE."""

@@ -37,6 +37,7 @@ class SockReuseport:
         self.closed: list[Sock] = []
         self.num_closed_socks = 0  # len(closed)
         self.bind_inany = False  # bound to a wildcard
+        self.has_conns = False  # a UDP member was connected once
         self.prog: ReuseportProg | None = None
         self.incoming_cpu = 0  # members with SO_INCOMING_CPU
 

@@ -37,6 +37,40 @@ INET_FLAGS_REPFLOW: Final = 22
 INET_FLAGS_RTALERT_ISOLATE: Final = 23
 INET_FLAGS_SNDFLOW: Final = 24
 INET_FLAGS_RTALERT: Final = 25
+INET_FLAGS_MC6_ALL: Final = 26
+INET_FLAGS_AUTOFLOWLABEL_SET: Final = 27
+INET_FLAGS_AUTOFLOWLABEL: Final = 28
+INET_FLAGS_DONTFRAG: Final = 29
+INET_FLAGS_RECVERR6_RFC4884: Final = 30
+
+
+class IpMcSocklist:
+    """`struct ip_mc_socklist`: a group that a socket joined on one device, with its source filter."""
+
+    def __init__(self, multiaddr: int, address: int, ifindex: int, sfmode: int) -> None:
+        self.multiaddr = multiaddr
+        self.address = address  # the device's address that was named, 0 for an index
+        self.ifindex = ifindex
+        self.sfmode = sfmode  # MCAST_EXCLUDE, MCAST_INCLUDE
+        self.sources: list[int] = []
+
+
+class Ipv6McSocklist:
+    """`struct ipv6_mc_socklist`: a group that a socket joined on one device, with its source filter."""
+
+    def __init__(self, addr: bytes, ifindex: int, sfmode: int) -> None:
+        self.addr = addr
+        self.ifindex = ifindex
+        self.sfmode = sfmode
+        self.sources: list[bytes] = []
+
+
+class Ipv6AcSocklist:
+    """`struct ipv6_ac_socklist`: an anycast address that a socket joined."""
+
+    def __init__(self, addr: bytes, ifindex: int) -> None:
+        self.addr = addr
+        self.ifindex = ifindex
 
 
 class Ipv6Pinfo:
@@ -56,6 +90,16 @@ class Ipv6Pinfo:
         self.rxopt = 0  # bits of the IPV6_RECV* options
         self.srcprefs = 0
         self.sndflow = 0
+        self.mc_list: list[Ipv6McSocklist] = []  # newest first
+        self.ac_list: list[Ipv6AcSocklist] = []
+        self.daddr_cache = IN6ADDR_ANY  # destination whose route sk_dst_cache is
+        self.sticky_pktinfo_ifindex = 0
+        self.sticky_pktinfo_addr = IN6ADDR_ANY
+        self.hopopt = b""  # sticky extension headers, IPV6_HOPOPTS and the like
+        self.dst0opt = b""
+        self.srcrt = b""
+        self.dst1opt = b""
+        self.rxpmtu = 0  # IPV6_RECVPATHMTU: what to report, 0 none
 
 
 class InetSock(Sock):
@@ -79,6 +123,7 @@ class InetSock(Sock):
         self.pmtudisc = 1
         self.local_port_range = 0  # IP_LOCAL_PORT_RANGE: low | high << 16, 0: none
         self.rcv_tos = 0
+        self.mc_list: list[IpMcSocklist] = []  # newest first
 
     def inet_test_bit(self, bit: int) -> bool:
         """Tell whether inet flag `bit` is set."""

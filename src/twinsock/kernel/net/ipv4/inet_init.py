@@ -1,0 +1,49 @@
+"""Registers the datagram and raw protocols of AF_INET (Linux: the part of inet_init() in net/ipv4/af_inet.c that concerns sockets)."""
+
+from typing import TYPE_CHECKING, Final
+
+from twinsock.kernel.net.core.sock import proto_register
+from twinsock.kernel.net.ipv4.inet_create import INET_PROTOSW_PERMANENT, InetProtosw, inet_register_protosw
+from twinsock.kernel.net.ipv4.inet_ops import InetDgramOps
+from twinsock.kernel.net.ipv4.udp import UdpProto, UdpSock
+from twinsock.kernel.net.ipv4.udp_input import UdpProtocol
+from twinsock.kernel.net.ipv4.udp_recv import UdpInput4
+from twinsock.uapi.in_ import IPPROTO_UDP, IPPROTO_UDPLITE
+from twinsock.uapi.socket import AF_INET, SOCK_DGRAM
+
+if TYPE_CHECKING:
+    from twinsock.kernel.kernel import Kernel
+    from twinsock.kernel.net.core.net_namespace import Net
+    from twinsock.kernel.net.ipv4.inet_sock import InetSock
+
+UDP_MEM: Final = (190854, 254473, 381708)  # pages; what Linux computes from the memory of a host
+
+
+class UdpProtosw(InetProtosw):
+    """UDP or UDP-Lite."""
+
+    prot: UdpProto
+
+    def new_sock(self, net: "Net", family: int, protocol: int) -> "InetSock":
+        """Make the protocol socket."""
+        return UdpSock(net, family, self.prot, self.type, protocol)
+
+
+def udp_register(kernel: "Kernel", family: int, prot: UdpProto, answer: UdpProtosw) -> None:
+    """Register a protocol of UDP's kind for a family."""
+    answer.prot = prot
+    proto_register(kernel, prot)
+    inet_register_protosw(kernel, family, answer)
+
+
+def inet_init(kernel: "Kernel") -> None:
+    """Register UDP, RAW, ping and UDP-Lite sockets."""
+    udp_input = UdpInput4()
+    udp = UdpProto("UDP", 1344, udp_input)
+    udp.sysctl_mem = list(UDP_MEM)
+    udp_register(kernel, AF_INET, udp, UdpProtosw(SOCK_DGRAM, IPPROTO_UDP, InetDgramOps(), INET_PROTOSW_PERMANENT))
+    kernel.inet_protos[IPPROTO_UDP] = UdpProtocol(IPPROTO_UDP)
+    lite = UdpProto("UDP-Lite", 1344, udp_input)
+    lite.sysctl_mem = udp.sysctl_mem
+    udp_register(kernel, AF_INET, lite, UdpProtosw(SOCK_DGRAM, IPPROTO_UDPLITE, InetDgramOps(), INET_PROTOSW_PERMANENT))
+    kernel.inet_protos[IPPROTO_UDPLITE] = UdpProtocol(IPPROTO_UDPLITE)
