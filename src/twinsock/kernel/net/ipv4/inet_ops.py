@@ -17,8 +17,8 @@ from twinsock.kernel.net.core.datagram import datagram_poll
 from twinsock.kernel.net.core.net import Msghdr, ProtoOps, Socket
 from twinsock.kernel.net.core.sock import SHUTDOWN_MASK, SOCK_LINGER, Sock, lock_sock, release_sock
 from twinsock.kernel.net.ipv4.af_inet import inet_bind
-from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.kernel.net.ipv4.igmp_sock import ip_mc_drop_socket
+from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.uapi.errno import EAGAIN, EINVAL, ENOTCONN
 from twinsock.uapi.socket import AF_INET, AF_UNSPEC
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_SYN_SENT

@@ -11,7 +11,7 @@ from twinsock.kernel.bpf.cgroup import BPF_CGROUP_UDP4_SENDMSG, cgroup_bpf_run_f
 from twinsock.kernel.net.core.net import SOCK_NOSPACE, Msghdr, Socket
 from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb
 from twinsock.kernel.net.core.sock import SOCK_BROADCAST, SOCK_LOCALROUTE, SOCK_ZEROCOPY, Sock, sk_common_release
-from twinsock.kernel.net.core.sock_mem import skb_queue_purge_err, skb_set_owner_w, sock_alloc_send_pskb
+from twinsock.kernel.net.core.sock_mem import skb_set_owner_w, sock_alloc_send_pskb
 from twinsock.kernel.net.core.zerocopy import msg_zerocopy_begin, msg_zerocopy_done
 from twinsock.kernel.net.ipv4.datagram import ip4_datagram_connect, udp_disconnect
 from twinsock.kernel.net.ipv4.fib_frontend import ipv4_is_multicast
