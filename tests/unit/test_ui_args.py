@@ -143,3 +143,45 @@ def test_no_command_line_ends_in_a_traceback(words: list[str]) -> None:
             why.read_question(args)
     except UsageError as error:
         assert "\n" not in str(error)
+
+
+TARGETS = st.one_of(
+    st.integers(0, 70000).map(str),
+    st.builds(
+        "{}://{}:{}".format, st.sampled_from(["tcp", "udp", "mptcp", "tcp6", "sctp"]), st.ip_addresses().map(str), st.integers(0, 65535)
+    ),
+    st.builds("[{}%{}]:{}".format, st.ip_addresses(v=6).map(str), st.sampled_from(["lo", "1", "nope", "\x00"]), st.integers(0, 65535)),
+    st.builds("unix{}:{}".format, st.sampled_from(["", "-dgram", "-seqpacket", "-x"]), st.text(max_size=120)),
+    st.sampled_from(
+        ["[fe80::1]:80", "[ff02::1]:80", "224.0.0.1:80", "255.255.255.255:80", "[::ffff:127.0.0.1]:80", "/", "/dev/null", "/proc/1/x"]
+    ),
+)
+SWITCHES = st.lists(
+    st.sampled_from(
+        [
+            *("--reuseaddr", "--reuseport", "--v6only", "--no-v6only", "--freebind", "--transparent", "--bind-only", "--json"),
+            *(
+                "--device=lo",
+                "--device=nope",
+                "--device=\udcff",
+                "--uid=0",
+                "--uid=65534",
+                "--uid=nobody",
+                "--pid=1",
+                "--netns=1",
+                "--netns=\n",
+            ),
+        ]
+    ),
+    max_size=4,
+)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=150)
+@given(TARGETS, SWITCHES, st.booleans())
+def test_whatever_is_asked_of_this_machine_is_answered_without_a_traceback(text: str, switches: list[str], connect: bool) -> None:
+    code, out, err = run("why", text, *switches, *(["--connect"] if connect else []))
+    assert code in (0, 1, 2, 3)
+    assert (out == "") == (code == 2 or (code == 3 and err != ""))
+    assert err.count("\n") == (1 if out == "" else 0)

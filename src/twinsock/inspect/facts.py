@@ -141,7 +141,7 @@ class Snapshot:
         self.routes: list[Route] = []  # of the local table
         self.has_local_table = True  # False: no address was ever set here, and then bind(2) takes every IPv4 address
         self.nearby: list[SocketRecord] = []  # sockets of `nearby_ports`
-        self.nearby_ports: list[int] = []  # ports just above that nobody listens on or has bound
+        self.nearby_ports: list[int] = []  # some ports just above that nobody listens on
         self.device_index = 0  # of question.device
         self.zone_index = 0  # of question.zone
         self.owners: OwnerTable | None = None

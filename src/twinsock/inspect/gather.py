@@ -64,12 +64,11 @@ if TYPE_CHECKING:
 SAMPLES_MAX = 32
 _TIMER_TIME_WAIT = 3
 _NO_INODE = bytes(4)
-_BOUND_INACTIVE = 1 << 13
 _CONNECTED = ALL_STATES & ~(1 << TCP_LISTEN | 1 << TCP_CLOSE | 1 << 13)
 _SOCKET_TYPES = (SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK)
 _INIT_USER_NS = 0xEFFFFFFD
 NEARBY_PORTS = 24
-CANDIDATES = 4
+CANDIDATES = 6
 
 
 def take_snapshot(port: KernelPort, files: Files, question: Question) -> Snapshot:
@@ -243,11 +242,11 @@ def add_sockets(port: KernelPort, snapshot: Snapshot, bytecode: bytes, keep_all:
 
 
 def find_free_ports(port: KernelPort, snapshot: Snapshot) -> None:
-    """Look at the ports just above: those without listener and bound socket, and what else has them."""
+    """Look at the ports just above: the first without listener (a cheap question), and who else has those."""
     question = snapshot.question
     last = min(question.port + NEARBY_PORTS, 65535)
     here = bc_and(bc_port(INET_DIAG_BC_S_GE, question.port + 1), bc_port(INET_DIAG_BC_S_LE, last))
-    states = 1 << TCP_LISTEN | 1 << TCP_CLOSE | _BOUND_INACTIVE
+    states = ALL_STATES if question.protocol == IPPROTO_UDP else 1 << TCP_LISTEN
     busy: set[int] = set()
     wanted = b""
     try:
