@@ -1,27 +1,37 @@
 """The same bytes into a TUN device of the live kernel and of the twin: what comes back, and which counters move.
 
 A case is a list of steps: ("in", device, bytes) writes a packet, ("wait", ms) lets time pass, ("sysctl", path, value), ("ip", arguments)
-and, before anything is counted, ("before", ip's arguments) configure. Both sides start with `lo`, tun0 (10.0.0.1/24, fd00::1/64), tun1
+and, before anything is counted, ("before", ip's arguments) configure. ("send", address, size,
+IP_MTU_DISCOVER) sends from a raw socket of protocol 99, ("route", address, source or "", device or "") connects a UDP socket. Both
+sides start with `lo`, tun0 (10.0.0.1/24, fd00::1/64), tun1
 (10.0.1.1/24, fd01::1/64) and the TAP device tap2 (10.0.2.1/24, fd02::1/64, link address 02:00:00:00:00:99)."""
 
+import errno
 import fcntl
 import os
+import socket
 import struct
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.netns import run_in_netns
+from tests.unit.ipworld import host, send4, send6
 from twinsock.kernel.drivers.tap import TunDevice, TunWire
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.core.dev import dev_open, register_netdevice
+from twinsock.kernel.net.core.protocol import RawHook
 from twinsock.kernel.net.core.skbuff import SkBuff
+from twinsock.kernel.net.core.sock import Proto
 from twinsock.kernel.net.ipv4.devinet import InIfaddr, inet_forward_change, inet_insert_ifa
 from twinsock.kernel.net.ipv4.fib_frontend import fib_newroute
 from twinsock.kernel.net.ipv4.fib_table import FibConfig
+from twinsock.kernel.net.ipv4.inet_sock import InetSock
+from twinsock.kernel.net.ipv4.route import Flowi4, ip_route_output_flow
 from twinsock.kernel.net.ipv6.addrconf import addrconf_forward_change, inet6_addr_add
-from twinsock.kernel.net.ipv6.route import Fib6Config, ip6_route_add
+from twinsock.kernel.net.ipv6.route import Fib6Config, Flowi6, ip6_dst_lookup_flow, ip6_route_add
 from twinsock.uapi import rtnetlink, snmp
 from twinsock.wire import ip as wire_ip
 from twinsock.wire import ip6 as wire_ip6
@@ -41,18 +51,19 @@ _TYPES = {
 class Outcome:
     """What a case caused: packets that came out, as (device, bytes), and counters that moved."""
 
-    def __init__(self, packets: list[tuple[str, str]], counters: dict[str, int]) -> None:
+    def __init__(self, packets: list[tuple[str, str]], counters: dict[str, int], answers: list[str]) -> None:
         self.packets = packets
         self.counters = counters
+        self.answers = answers  # of "send" and "route" steps: an errno's name, "ok", or the source address
 
 
 def on_host(steps: list[Step]) -> Outcome:
     """Run a case on the live kernel, in a namespace of its own."""
     for _ in range(4):
-        packets, counters, reports = run_in_netns(_host_program, steps)
+        packets, counters, answers, reports = run_in_netns(_host_program, steps)
         if reports == 0:
             break  # else a listener report may stand in a counter and not in its neighbour
-    return Outcome(packets, counters)
+    return Outcome(packets, counters, answers)
 
 
 def on_twin(steps: list[Step]) -> Outcome:
@@ -65,13 +76,14 @@ def on_twin(steps: list[Step]) -> Outcome:
     for step in steps:
         world.step(step)
     after = world.counters()
-    return Outcome(world.packets, {name: value - before[name] for name, value in after.items() if value != before[name]})
+    moved = {name: value - before[name] for name, value in after.items() if value != before[name]}
+    return Outcome(world.packets, moved, world.answers)
 
 
 # The live kernel.
 
 
-def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, int], int]:
+def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, int], list[str], int]:
     tuns = {name: _open_tun(name) for name in DEVICES}
     _ip("link set tap2 address " + TAP_ADDRESS.hex(":"))
     for i, name in enumerate(tuns):
@@ -91,6 +103,7 @@ def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, i
     _mld_octets[0] = 0
     before = _host_counters()
     out: list[tuple[str, str]] = []
+    answers: list[str] = []
     for step in steps:
         if step[0] == "in":
             os.write(tuns[step[1]], step[2])
@@ -100,11 +113,46 @@ def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, i
             Path("/proc/sys/" + step[1]).write_text(str(step[2]))
         elif step[0] == "ip":
             _ip(step[1])
+        elif step[0] == "send":
+            answers.append(_attempt(_host_send, *step[1:]))
+        elif step[0] == "route":
+            answers.append(_attempt(_host_route, *step[1:]))
         for name, fd in tuns.items():
             out.extend((name, normalise(name, data)) for data in _drain(fd, 14 if name == "tap2" else 0))
     after = _host_counters()
     reports = _forget_mld(before, after)
-    return out, {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}, reports
+    return out, {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}, answers, reports
+
+
+def _attempt(func: Callable[..., str], *args: Any) -> str:
+    try:
+        return func(*args)
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+
+
+def _host_send(address: str, size: int, discover: int) -> str:
+    six = ":" in address
+    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_RAW, 99) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        if six:
+            sock.setsockopt(socket.IPPROTO_IPV6, 23, discover)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, 10, discover)
+        sock.sendto(bytes(size), (address, 0))
+    return "ok"
+
+
+def _host_route(address: str, source: str, device: str) -> str:
+    six = ":" in address
+    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        if device:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+        if source:
+            sock.bind((source, 0))
+        sock.connect((address, 9))
+        return str(sock.getsockname()[0])
 
 
 _mld_octets = [0]
@@ -202,13 +250,19 @@ class _Wire(TunWire):
         self.world.packets.append((dev.name, normalise(dev.name, dev.frame(skb))))
 
 
+class _OwnSocket(RawHook):
+    """The sending socket, which gets what comes back to this host."""
+
+    def local_deliver(self, skb: SkBuff, protocol: int) -> bool:
+        return protocol == 99
+
+
 class TwinWorld:
     """The twin's host with the same devices."""
 
     def __init__(self) -> None:
-        from tests.unit.ipworld import host
-
         self.packets: list[tuple[str, str]] = []
+        self.answers: list[str] = []
         self.kernel: Kernel = host()
         self.net = self.kernel.init_net
         self.tuns: dict[str, TunDevice] = {}
@@ -240,6 +294,35 @@ class TwinWorld:
             self._sysctl(step[1], int(step[2]))
         elif step[0] == "ip":
             self.configure(step[1].split())
+        elif step[0] == "send":
+            self.answers.append(_answer(self._send(*step[1:])))
+        elif step[0] == "route":
+            self.answers.append(self._route(*step[1:]))
+
+    def _send(self, address: str, size: int, discover: int) -> int:
+        self.kernel.raw_hook4 = self.kernel.raw_hook6 = _OwnSocket()
+        err = self._send_it(address, size, discover)
+        self.kernel.raw_hook4 = self.kernel.raw_hook6 = None
+        return err
+
+    def _send_it(self, address: str, size: int, discover: int) -> int:
+        if ":" in address:
+            return send6(self.kernel, wire6(address), bytes(size), pmtudisc=discover)
+        return send4(self.kernel, wire_ip.parse_addr(address), bytes(size), pmtudisc=discover)
+
+    def _route(self, address: str, source: str, device: str) -> str:
+        sk = InetSock(self.net, 2, Proto("TEST", 0), 2, 17)
+        if device:
+            sk.sk_bound_dev_if = 1 if device == "lo" else self.tuns[device].ifindex
+        if ":" in address:
+            fl6 = Flowi6(wire6(address), wire6(source or "::"), 17, oif=sk.sk_bound_dev_if)
+            err, _rt6 = ip6_dst_lookup_flow(self.net, fl6, sk)
+            return _answer(err) if err else wire_ip6.format_addr(fl6.saddr)
+        fl4 = Flowi4(wire_ip.parse_addr(address), wire_ip.parse_addr(source or "0.0.0.0"), 17, oif=sk.sk_bound_dev_if)
+        err, _rt = ip_route_output_flow(self.net, fl4, sk)
+        if err == -errno.ENETUNREACH:
+            self.net.ip_statistics[snmp.IPSTATS_MIB_OUTNOROUTES] += 1  # connect(2) counts, not routing
+        return _answer(err) if err else wire_ip.format_addr(fl4.saddr)
 
     def _sysctl(self, path: str, value: int) -> None:
         parts = path.split("/")
@@ -340,6 +423,10 @@ class TwinWorld:
             found[key + "inuse"] = fqdir.nqueues()
             found[key + "memory"] = fqdir.mem
         return found
+
+
+def _answer(err: int) -> str:
+    return errno.errorcode[-err] if err < 0 else "ok"
 
 
 def _device_of(packet: tuple[str, str]) -> int:

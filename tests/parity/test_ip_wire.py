@@ -429,6 +429,128 @@ CASES |= {
     ],
     "router-advertises-as-router": [FORWARD6, ns("fd02::1", "fd02::9", "ff02::1:ff00:1", SLLA)],
 }
+PTB: Step = into(ip4(icmp4(3, 4, 1000, ip4(echo(1400, 0), "10.0.0.1", "10.0.0.9", proto=1, frag=IP_DF)), proto=1))
+PTB6: Step = into(ip6(icmp6(2, 0, 1300, ip6(icmp6(129, 0, 5, bytes(100)), "fd00::1", "fd00::9", nexthdr=58)), nexthdr=58))
+
+
+def sends(address: str, sizes: list[int], modes: list[int]) -> list[Step]:
+    return [("send", address, size, mode) for mode in modes for size in sizes]
+
+
+def routes(*flows: tuple[str, str, str]) -> list[Step]:
+    return [("route", *flow) for flow in flows]
+
+
+CASES |= {
+    "send": sends("10.0.0.9", [0, 1, 100, 1479, 1480, 1481, 3000, 65515, 65516, 65536], [0, 1, 2, 3, 4, 5]),
+    "send-learned-mtu": [PTB, *sends("10.0.0.9", [980, 981, 1480, 1481, 3000], [0, 1, 2, 3, 4, 5])],
+    "send-to-lo": sends("127.0.0.1", [0, 100, 65515, 65516], [0, 1, 2]),
+    "send-to-own-address": sends("10.0.0.1", [100, 3000], [0, 2]),
+    "send-to-broadcast": sends("10.0.0.255", [100, 3000], [0, 2]),
+    "send-to-unjoined-group": [("ip", "route add 239.0.0.0/8 dev tun0"), *sends("239.1.1.1", [100], [0, 2])],
+    "send-to-all-hosts": [("ip", "route add 224.0.0.0/4 dev tun0"), *sends("224.0.0.1", [100, 3000], [0])],
+    "send-without-route": sends("192.0.2.1", [100], [0]),
+    "send-unreachable": [("ip", "route add unreachable 192.0.2.0/24"), *sends("192.0.2.1", [100], [0])],
+    "send-prohibited": [("ip", "route add prohibit 192.0.2.0/24"), *sends("192.0.2.1", [100], [0])],
+    "send-blackhole": [("ip", "route add blackhole 192.0.2.0/24"), *sends("192.0.2.1", [100], [0])],
+    "send-small-mtu": [("ip", "link set tun0 mtu 68"), *sends("10.0.0.9", [48, 49, 200], [0, 2])],
+    "send6": sends("fd00::9", [0, 1, 100, 1460, 1461, 3000, 65487, 65488, 65535, 65536], [0, 1, 2, 3, 4, 5]),
+    "send6-learned-mtu": [PTB6, *sends("fd00::9", [1260, 1261, 1460, 1461, 3000], [0, 1, 2, 3, 4, 5])],
+    "send6-to-lo": sends("::1", [0, 100, 65535], [0, 1, 2]),
+    "send6-to-own-address": sends("fd00::1", [100, 3000], [0]),
+    "send6-to-group": sends("ff05::77", [100], [0]),
+    "send6-without-route": sends("2001:db8::1", [100], [0]),
+    "send6-unreachable": [("ip", "-6 route add unreachable 2001:db8::/32"), *sends("2001:db8::1", [100], [0])],
+    "send6-prohibited": [("ip", "-6 route add prohibit 2001:db8::/32"), *sends("2001:db8::1", [100], [0])],
+    "send6-blackhole": [("ip", "-6 route add blackhole 2001:db8::/32"), *sends("2001:db8::1", [100], [0])],
+    "routes": routes(
+        ("10.0.0.9", "", ""),
+        ("10.0.1.9", "", ""),
+        ("10.0.0.1", "", ""),
+        ("10.0.1.1", "10.0.0.1", ""),
+        ("127.0.0.1", "", ""),
+        ("127.9.9.9", "", ""),
+        ("127.0.0.1", "10.0.0.1", ""),
+        ("127.0.0.1", "127.0.0.9", ""),
+        ("10.0.0.9", "127.0.0.1", ""),
+        ("10.0.0.9", "10.0.1.1", ""),
+        ("0.0.0.0", "", ""),
+        ("0.0.0.0", "10.0.0.1", ""),
+        ("10.0.0.255", "", ""),
+        ("10.0.0.0", "", ""),
+        ("255.255.255.255", "", ""),
+        ("255.255.255.255", "10.0.1.1", ""),
+        ("255.255.255.255", "", "tun1"),
+        ("127.255.255.255", "", ""),
+        ("224.0.0.1", "", ""),
+        ("224.0.0.1", "10.0.1.1", ""),
+        ("224.0.0.1", "", "tun1"),
+        ("239.1.1.1", "", ""),
+        ("239.1.1.1", "", "tun1"),
+        ("240.0.0.1", "", ""),
+        ("192.0.2.1", "", ""),
+        ("192.0.2.1", "10.0.0.1", ""),
+        ("192.0.2.1", "", "tun1"),
+        ("10.0.0.9", "", "tun1"),
+        ("10.0.0.9", "", "lo"),
+        ("10.0.0.1", "", "tun1"),
+        ("127.0.0.1", "", "tun1"),
+        ("0.1.2.3", "", ""),
+    ),
+    "routes-configured": [
+        ("ip", "route add 192.0.2.0/24 via 10.0.1.9"),
+        ("ip", "route add 192.0.2.128/25 dev tun0"),
+        ("ip", "route add unreachable 198.51.100.0/25"),
+        ("ip", "route add prohibit 198.51.100.128/25"),
+        ("ip", "route add blackhole 203.0.113.0/24"),
+        ("ip", "route add 0.0.0.0/0 via 10.0.0.9"),
+        *routes(
+            ("192.0.2.1", "", ""),
+            ("192.0.2.129", "", ""),
+            ("198.51.100.1", "", ""),
+            ("198.51.100.129", "", ""),
+            ("203.0.113.1", "", ""),
+            ("8.8.8.8", "", ""),
+            ("8.8.8.8", "10.0.1.1", ""),
+            ("8.8.8.8", "", "tun1"),
+            ("198.51.100.1", "", "tun1"),
+            ("239.1.1.1", "", ""),
+            ("255.255.255.255", "", ""),
+        ),
+    ],
+    "routes6": routes(
+        ("fd00::9", "", ""),
+        ("fd01::9", "", ""),
+        ("fd00::1", "", ""),
+        ("fd00::1", "fd01::1", ""),
+        ("::1", "", ""),
+        ("::1", "fd00::1", ""),
+        ("fd00::9", "::1", ""),
+        ("2001:db8::1", "", ""),
+        ("2001:db8::1", "fd00::1", ""),
+        ("2001:db8::1", "", "tun0"),
+        ("fd00::9", "", "tun1"),
+        ("fd00::9", "", "lo"),
+        ("fd00::1", "", "tun1"),
+        ("ff05::1", "", ""),
+        ("ff05::1", "", "tun1"),
+    ),
+    "routes6-configured": [
+        ("ip", "-6 route add 2001:db8::/32 via fd01::9"),
+        ("ip", "-6 route add 2001:db8:1::/48 dev tun0"),
+        ("ip", "-6 route add unreachable 2001:db8:2::/48"),
+        ("ip", "-6 route add prohibit 2001:db8:3::/48"),
+        ("ip", "-6 route add blackhole 2001:db8:4::/48"),
+        *routes(
+            ("2001:db8::1", "", ""),
+            ("2001:db8:1::1", "", ""),
+            ("2001:db8:2::1", "", ""),
+            ("2001:db8:3::1", "", ""),
+            ("2001:db8:4::1", "", ""),
+            ("2001:db8:1::1", "", "tun1"),
+        ),
+    ],
+}
 SLOW: dict[str, list[Step]] = {
     "frags-timeout": [("sysctl", "net/ipv4/ipfrag_time", 1), into(ip4(b"x" * 64, frag=IP_MF)), ("wait", 1300)],
     "frags-timeout-without-first": [("sysctl", "net/ipv4/ipfrag_time", 1), into(ip4(b"x" * 64, frag=8)), ("wait", 1300)],
@@ -446,6 +568,7 @@ SLOW: dict[str, list[Step]] = {
 def compare(steps: list[Step]) -> None:
     host = on_host(steps)
     twin = on_twin(steps)
+    assert twin.answers == host.answers
     assert twin.packets == host.packets
     assert twin.counters == host.counters
 

@@ -80,11 +80,12 @@ def send4(kernel: Kernel, daddr: int, payload: bytes, proto: int = 99, h: L4Head
     return ip_send_skb(net, skb)
 
 
-def send6(kernel: Kernel, daddr: bytes, payload: bytes, proto: int = 99, h: L4Header | None = None, oif: int = 0) -> int:
+def send6(kernel: Kernel, daddr: bytes, payload: bytes, proto: int = 99, h: L4Header | None = None, oif: int = 0, pmtudisc: int = 1) -> int:
     """Send a datagram over IPv6: 0 or -errno."""
     net = kernel.init_net
     sk = InetSock(net, 10, Proto("TEST", 0), 3, proto)
     sk.pinet6 = Ipv6Pinfo()
+    sk.pinet6.pmtudisc = pmtudisc
     fl6 = Flowi6(daddr, proto=proto, oif=oif)
     err, rt = ip6_dst_lookup_flow(net, fl6, sk)
     if rt is None:

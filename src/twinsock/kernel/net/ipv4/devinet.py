@@ -211,10 +211,11 @@ def inet_select_addr(dev: NetDevice | None, dst: int, scope: int, net: "Net") ->
     """Choose a source address: on `dev`, in the subnet of `dst` if there is one, else anywhere; 0 for none."""
     if dev is not None and dev.ip_ptr is not None:
         addr = 0
+        localnet_scope = RT_SCOPE_LINK if dev.ip_ptr.route_localnet() else RT_SCOPE_HOST
         for ifa in dev.ip_ptr.ifa_list:
             if ifa.ifa_flags & IFA_F_SECONDARY:
                 continue
-            if min(ifa.ifa_scope, RT_SCOPE_LINK) > scope:
+            if min(ifa.ifa_scope, localnet_scope) > scope:
                 continue
             if not dst or ifa.inet_ifa_match(dst):
                 return ifa.ifa_local

@@ -19,7 +19,7 @@ from twinsock.kernel.net.core.skbuff import (
     skb_orphan,
 )
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY
-from twinsock.kernel.net.ipv4.ip_output import IPSKB_MCAST_LOOP, InetCork, IpcmCookie, ip_flush_pending_frames
+from twinsock.kernel.net.ipv4.ip_output import IPSKB_MCAST_LOOP, IPSKB_USE_DEV_MTU, InetCork, IpcmCookie, ip_flush_pending_frames
 from twinsock.kernel.net.ipv6.icmp import icmpv6_send
 from twinsock.kernel.net.ipv6.mcast import ipv6_chk_mcast_addr
 from twinsock.kernel.net.ipv6.route import IPV6_MIN_MTU, Flowi6, Rt6Info, ip6_dst_lookup_flow
@@ -174,7 +174,7 @@ def ip6_output(skb: SkBuff) -> int:
         dev.net.ip6_statistics[IPSTATS_MIB_OUTDISCARDS] += 1
         kfree_skb_reason(skb, dropreason.IPV6DISABLED)
         return 0
-    mtu = idev.mtu6 if skb.ip_flags & IPSKB_FORWARDED else dst.get_mtu()
+    mtu = idev.mtu6 if skb.ip_flags & (IPSKB_FORWARDED | IPSKB_USE_DEV_MTU) else dst.get_mtu()
     if not skb.gso_size and (skb.l3_len() > mtu or (skb.frag_max_size and skb.l3_len() > skb.frag_max_size)):
         return ip6_fragment(dev.net, skb, mtu)
     return ip6_finish_output2(dev.net, skb)
@@ -377,6 +377,8 @@ def ip6_make_pending_skb(sk: "InetSock", cork: InetCork, fl6: Flowi6) -> SkBuff:
     skb.truesize = cork.truesize
     if ip6_sk_ignore_df(1 if pinfo is None else pinfo.pmtudisc):
         skb.ip_flags |= IPSKB6_IGNORE_DF
+    if pinfo is not None and pinfo.pmtudisc >= IPV6_PMTUDISC_PROBE:
+        skb.ip_flags |= IPSKB_USE_DEV_MTU
     if sk.inet_test_bit(_MC6_LOOP_BIT):
         skb.ip_flags |= IPSKB_MCAST_LOOP
     hdr = Ipv6hdr(fl6.saddr, fl6.daddr, fl6.proto)
