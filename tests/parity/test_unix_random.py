@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.parity.unix_system import DGRAM, SEQPACKET, STREAM, System, rights, same
+from tests.parity.unix_system import DGRAM, SEQPACKET, STREAM, System, rights, same, un
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -91,6 +91,48 @@ def test_messages_with_descriptors_in_random_order_look_alike_on_both_kernels(se
                 out += [_message_step(k, rng, a, b), _look(k, a, b)]
             k.close(a)
             out += [k.poll(b), k.recv(b, 9, DONTWAIT), k.recv(b, 9, DONTWAIT)]
+        return out
+
+    same(program)
+
+
+NAMES = ("a", "b", "a/c", "b/c", "a/", "b/.", "a/..", "link", "link/c", "a/c/d", ".", "a//c", "dangling", "")
+MODES = (0o777, 0o755, 0o700, 0o1777, 0o000, 0o2775, 0o711)
+
+
+def _file_step(k: System, rng: random.Random, fds: list[int]) -> object:
+    what = rng.randrange(15)
+    name, other = rng.choice(NAMES), rng.choice(NAMES)
+    calls = [
+        ("mkdir", lambda: k.mkdir(name, rng.choice(MODES))),
+        ("rmdir", lambda: k.rmdir(name)),
+        ("touch", lambda: k.touch(name)),
+        ("unlink", lambda: k.unlink(name)),
+        ("rename", lambda: k.rename(name, other)),
+        ("rename", lambda: k.rename(name, other)),
+        ("link", lambda: k.link(name, other)),
+        ("symlink", lambda: k.symlink(other, name)),
+        ("chmod", lambda: k.chmod(name, rng.choice(MODES))),
+        ("chown", lambda: k.chown(name, rng.choice((-1, 0, 1000)), rng.choice((-1, 0, 1000)))),
+        ("umask", lambda: k.umask(rng.choice((0o022, 0, 0o077)))),
+        ("user", lambda: k.seteuid(rng.choice((0, 1000, 2000)))),
+        ("bind", lambda: k.bind(rng.choice(fds), un(name))),
+        ("bind", lambda: k.bind(k.socket(DGRAM), un(name))),
+        ("send", lambda: k.sendto(fds[0], b"x", un(name), DONTWAIT)),
+    ]
+    verb, call = calls[what]
+    return (verb, name, other, call())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_paths_in_random_order_look_alike_on_both_kernels(seed: int) -> None:
+    def program(k: System) -> object:
+        rng = random.Random(seed)
+        fds = [int(k.socket(DGRAM)) for _ in range(20)]
+        out: list[object] = []
+        for _ in range(120):
+            out.append(_file_step(k, rng, fds))
+            out.append([k.stat(name) for name in ("a", "b", "a/c", "b/c", "link")])
         return out
 
     same(program)

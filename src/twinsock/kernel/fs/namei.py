@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from twinsock.uapi.capability import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
 from twinsock.uapi.errno import (
     EACCES,
+    EBUSY,
     EEXIST,
     EINVAL,
     EISDIR,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.sched.task import Task
 
+S_ISUID: Final = 0o4000
 S_ISGID: Final = 0o2000
 S_ISVTX: Final = 0o1000
 MAY_EXEC: Final = 1
@@ -157,7 +159,7 @@ def path_lookup(task: "Task", name: bytes, follow: bool) -> tuple[int, Path | No
             return -ENAMETOOLONG, None
         inode = here.children.get(part)
         last = not todo or todo == [b""]
-        if inode is not None and inode.is_link() and (not last or follow or todo):
+        if inode is not None and inode.is_link() and (not last or follow):
             links += 1
             if links > MAXSYMLINKS:
                 return -ELOOP, None
@@ -184,7 +186,7 @@ def _split(name: bytes) -> list[bytes]:
 
 def kern_path(task: "Task", name: bytes, follow: bool = True) -> tuple[int, Inode | None]:
     """Find what a path names: (0, inode), or -ENOENT, -ENOTDIR, -EACCES, -ELOOP, -ENAMETOOLONG."""
-    err, path = path_lookup(task, name, follow)
+    err, path = path_lookup(task, name, follow or name.endswith(b"/"))
     if path is None:
         return err, None
     if path.inode is None:
@@ -266,6 +268,8 @@ def sys_link(task: "Task", oldname: bytes, newname: bytes) -> int:
         return -ENOENT
     if rootfs(task.kernel).read_only:
         return -EROFS
+    if not _may_linkat(task, inode):
+        return -EPERM
     err = inode_permission(task, path.parent, MAY_WRITE | MAY_EXEC)
     if err:
         return err
@@ -274,6 +278,16 @@ def sys_link(task: "Task", oldname: bytes, newname: bytes) -> int:
     path.parent.children[path.last] = inode
     inode.nlink += 1
     return 0
+
+
+def _may_linkat(task: "Task", inode: Inode) -> bool:
+    """Tell whether fs.protected_hardlinks (1) permits another name: to the owner, or of a plain file that is readable and writable."""
+    if task.cred.fsuid == inode.i_uid or task.capable(CAP_FOWNER):
+        return True
+    mode = inode.i_mode
+    if mode & S_IFMT != S_IFREG or mode & S_ISUID or mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP:
+        return False
+    return inode_permission(task, inode, MAY_READ | MAY_WRITE) == 0
 
 
 def _may_delete(task: "Task", parent: Inode, inode: Inode, as_dir: bool) -> int:
@@ -315,13 +329,21 @@ def vfs_unlink(parent: Inode, name: bytes) -> None:
     inode.nlink -= 1
 
 
+def _last_is_special(name: bytes) -> int:
+    """Say why rmdir(2) refuses a path that ends in ".", ".." or "/"."""
+    last = name.rstrip(b"/").rpartition(b"/")[2]
+    if not last:
+        return -EBUSY
+    return -EINVAL if last == b"." else -ENOTEMPTY
+
+
 def sys_rmdir(task: "Task", name: bytes) -> int:
     """rmdir(2)."""
     err, path = path_lookup(task, name, False)
     if path is None:
         return err
     if path.last == b"":
-        return -EINVAL if name.rstrip(b"/").endswith(b".") else -ENOTEMPTY
+        return _last_is_special(name)
     if rootfs(task.kernel).read_only:
         return -EROFS
     inode = path.inode
@@ -347,7 +369,7 @@ def sys_rename(task: "Task", oldname: bytes, newname: bytes) -> int:
     if new is None:
         return err
     if old.last == b"" or new.last == b"":
-        return -16  # EBUSY
+        return -EBUSY
     if rootfs(task.kernel).read_only:
         return -EROFS
     source = old.inode
