@@ -27,6 +27,7 @@ from twinsock.kernel.fs.read_write import (
 from twinsock.kernel.fs.select import FdSet, Pollfd, sys_poll, sys_select
 from twinsock.kernel.fs.splice import SpliceArgs, sys_sendfile64, sys_splice
 from twinsock.kernel.sched.task import ERESTARTNOHAND
+from twinsock.runtime.facade_fs import PathCalls
 from twinsock.uapi.errno import EINTR, ERESTARTSYS
 from twinsock.uapi.fcntl import F_GETFD, F_GETFL, F_SETFD, F_SETFL, O_CLOEXEC, O_NONBLOCK
 from twinsock.uapi.sockios import FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX
@@ -56,11 +57,8 @@ class Stat:
         self.st_blocks = stat.blocks
 
 
-class OsModule:
+class OsModule(PathCalls):
     """The module os."""
-
-    def __init__(self, env: "TwinEnv") -> None:
-        self._env = env
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("O_", "EFD_", "SEEK_", "POSIX_", "SPLICE_")) or name == "strerror":

@@ -26,7 +26,7 @@ from twinsock.uapi.fcntl import (
     O_PATH,
     O_TRUNC,
 )
-from twinsock.uapi.stat import S_IFMT
+from twinsock.uapi.stat import S_IFMT, S_IFREG
 
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
@@ -107,6 +107,10 @@ class RamFile(File):
     def fsync(self, task: "Task") -> int:
         """fsync(2)."""
         return 0 if self.f_mode else -EBADF
+
+    def is_regular(self) -> bool:
+        """Tell whether it has positions that sendfile(2) and splice(2) may name."""
+        return self.inode.i_mode & S_IFMT == S_IFREG
 
     def can_poll(self) -> bool:
         """Regular files and directories have no poll operation."""

@@ -4,7 +4,8 @@ A socket in flight is a vertex; each of its descriptors is an edge to the socket
 
     A --fd of A waits at--> B        A is alive when somebody has it open, or when some B it leads to is alive.
 
-Linux walks strongly connected components in a worker; the twin marks what is alive when a socket is closed. Both free the same."""
+Linux walks strongly connected components in a worker; the twin marks what is alive when a socket is released (D-unix-1).
+Both free the same."""
 
 from typing import TYPE_CHECKING
 

@@ -66,6 +66,7 @@ def unix_bsd_hash(inode: "Inode") -> int:
 
 def unix_unbound_hash(state: "UnixState", type_: int) -> int:
     """Return a chain for a socket without a name."""
+    # Twin: D-unix-2: Linux hashes its address.
     state.unbound_seq += 1
     hash_ = state.unbound_seq * 0x9E3779B1 & 0xFFFFFFFF
     hash_ ^= hash_ >> 16
