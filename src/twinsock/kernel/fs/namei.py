@@ -1,7 +1,8 @@
 """A file system in memory: where UNIX sockets have their paths (Linux: fs/namei.c, fs/open.c, fs/stat.c, mm/shmem.c).
 
 One tree per `Kernel`, shared by its network namespaces. It has directories, regular files, symbolic links and socket inodes with
-owner, mode and link count, and refuses what Linux refuses: path_resolution(7). Left out (D-fs-1): mounts, device files, times, ACLs, quotas."""
+owner, mode and link count, and refuses what Linux refuses: path_resolution(7).
+Left out (D-fs-1): mounts, device files, times, ACLs, quotas."""
 
 from typing import TYPE_CHECKING, Final
 
