@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable
+from types import FrameType
 
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.core.net_namespace import Net
@@ -45,7 +46,7 @@ class BatonTask(Task):
         self.go = threading.Semaphore(0)
         self.timed_out = False
         self.queued = False  # in the run queue
-        self.where = ""  # what it sleeps in, for the deadlock report
+        self.frame: FrameType | None = None  # where it sleeps, for the deadlock report
         self.error: BaseException | None = None
         self.done = False
         self.timer = _SleepTimer(self)
@@ -145,7 +146,7 @@ class Baton:
 
     def switch_away(self, task: BatonTask) -> None:
         """Hand the baton over and come back when it is this task's turn again."""
-        task.where = _where(sys._getframe(2))
+        task.frame = sys._getframe(2)
         self.sleeping.append(task)
         if task.runnable:
             self.enqueue(task)
@@ -154,6 +155,7 @@ class Baton:
         if self.over:
             raise Killed
         self.sleeping.remove(task)
+        task.frame = None
 
     def yield_now(self, task: BatonTask) -> None:
         """Let every other runnable task run first."""
@@ -188,14 +190,14 @@ class Baton:
         task.go.release()
 
     def _who_waits(self) -> str:
-        lines = [f"  {task.comm}[{task.pid}] waits in {task.where}" for task in self.sleeping]
+        lines = [f"  {task.comm}[{task.pid}] waits in {_where(task.frame)}" for task in self.sleeping]
         return "deadlock: no task can run and no timer is armed\n" + "\n".join(lines)
 
 
-def _where(frame: object) -> str:
+def _where(frame: FrameType | None) -> str:
     """Name the system call and the program's line that a task sleeps in."""
     names = []
-    for entry in reversed(traceback.extract_stack(frame)):  # type: ignore[arg-type]
+    for entry in reversed(traceback.extract_stack(frame)):
         if "/twinsock/" in entry.filename.replace("\\", "/"):
             if entry.name.startswith("sys_"):
                 names.append(entry.name)

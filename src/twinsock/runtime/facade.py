@@ -18,7 +18,8 @@ from twinsock.kernel.fs.select import Pollfd, sys_poll
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net import socket as calls
 from twinsock.kernel.net.core.net_namespace import Net
-from twinsock.kernel.sched.task import ERESTARTNOHAND, Cred
+from twinsock.kernel.sched.task import ERESTARTNOHAND, MAX_SCHEDULE_TIMEOUT, Cred
+from twinsock.kernel.sched.wait import TaskWait, WaitQueueHead
 from twinsock.runtime.baton import Baton, BatonTask
 from twinsock.runtime.facade_io import FcntlModule, OsModule, SelectModule
 from twinsock.runtime.sockaddr import pack, unpack
@@ -43,11 +44,17 @@ class Handle:
         self.env = env
         self.task = task
         self.result: Any = None
+        self.ended = False
+        self.wq = WaitQueueHead()
 
     def join(self) -> Any:
         """Wait for the end of the task."""
-        while not self.task.done:
-            self.env.sleep_ns(1_000_000)
+        while not self.ended:
+            wait = TaskWait(self.env.task)
+            self.wq.prepare_to_wait(wait)
+            self.env.task.schedule_timeout(MAX_SCHEDULE_TIMEOUT)
+            self.wq.finish_wait(wait)
+            self.env.deliver_signals()
         if self.task.error is not None:
             raise self.task.error
         return self.result
@@ -117,6 +124,8 @@ class TwinEnv:
                 handle.result = func(*args)
             finally:
                 self.kernel.do_exit(child)
+                handle.ended = True
+                handle.wq.wake_up(0, 0)
 
         self.baton.spawn(child, body)
         return handle
