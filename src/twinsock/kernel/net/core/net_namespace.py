@@ -5,6 +5,7 @@ Sysctls sit in fields that keep Linux's name; net/core/sysctl tables map their /
 from __future__ import annotations
 
 from twinsock.kernel.net.core.addrs import AddressView
+from twinsock.kernel.net.core.netns_tcp import NetnsTcp
 from twinsock.kernel.sched.task import UserNamespace
 
 TYPE_CHECKING = False
@@ -46,17 +47,17 @@ class NetnsCore:
         self.sysctl_txrehash = 1
 
 
-class NetnsIpv4:
+class NetnsIpv4(NetnsTcp):
     """`struct netns_ipv4`: the sysctls of net.ipv4 that belong to a namespace (defaults: sheet 01, 1.10)."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ip_local_ports_low = 32768
         self.ip_local_ports_high = 60999
         self.sysctl_local_reserved_ports: list[tuple[int, int]] = []  # sorted (low, high) ranges
         self.sysctl_ip_prot_sock = 1024  # ip_unprivileged_port_start
         self.sysctl_ip_nonlocal_bind = 0
         self.sysctl_ip_autobind_reuse = 0
-        self.sysctl_tcp_migrate_req = 0
         self.sysctl_tcp_tw_reuse = 2
         self.sysctl_tcp_tw_reuse_delay = 1000
         self.sysctl_tcp_l3mdev_accept = 0
