@@ -42,7 +42,6 @@ class NetnsTcp:
         self.sysctl_tcp_nometrics_save = 0
         self.sysctl_tcp_no_ssthresh_metrics_save = 1
         self.sysctl_tcp_moderate_rcvbuf = 1
-        self.sysctl_tcp_rcvbuf_low_rtt_us = 1000
         self.sysctl_tcp_tso_win_divisor = 3
         self.sysctl_tcp_limit_output_bytes = 4194304
         self.sysctl_tcp_challenge_ack_limit = 0x7FFFFFFF

@@ -1,0 +1,458 @@
+"""`struct tcp_sock`, segments on TCP's queues, sequence arithmetic (Linux: include/linux/tcp.h, include/net/tcp.h).
+
+Sequence numbers are ints in [0, 2**32), compared modulo 2**32 (RFC 9293 3.4). Windows and sequence distances are bytes,
+congestion windows are segments, round-trip times are microseconds with Linux's fixed-point scale where named so."""
+
+from typing import TYPE_CHECKING, Final
+
+from twinsock.kernel.net.core.request_sock import RequestSock
+from twinsock.kernel.net.core.skbuff import SkBuff
+from twinsock.kernel.net.ipv4.inet_csk import InetCsk
+from twinsock.wire.tcp import Tcphdr
+
+if TYPE_CHECKING:
+    from twinsock.kernel.net.core.net_namespace import Net
+    from twinsock.kernel.net.core.sock import Proto
+    from twinsock.kernel.net.ipv4.route import Dst
+    from twinsock.kernel.net.ipv4.tcp_cong import TcpCongestionOps
+    from twinsock.kernel.time.timer import Timer
+
+M32: Final = 0xFFFFFFFF
+
+# sacked bits of a segment in the retransmit queue
+TCPCB_SACKED_ACKED: Final = 1
+TCPCB_SACKED_RETRANS: Final = 2
+TCPCB_LOST: Final = 4
+TCPCB_TAGBITS: Final = 7
+TCPCB_REPAIRED: Final = 0x10
+TCPCB_EVER_RETRANS: Final = 0x80
+TCPCB_RETRANS: Final = 0x92
+
+# nonagle
+TCP_NAGLE_OFF: Final = 1
+TCP_NAGLE_CORK: Final = 2
+TCP_NAGLE_PUSH: Final = 4
+
+# icsk_ca_state
+TCP_CA_OPEN: Final = 0
+TCP_CA_DISORDER: Final = 1
+TCP_CA_CWR: Final = 2
+TCP_CA_RECOVERY: Final = 3
+TCP_CA_LOSS: Final = 4
+
+# ecn_flags
+TCP_ECN_OK: Final = 1
+TCP_ECN_QUEUE_CWR: Final = 2
+TCP_ECN_DEMAND_CWR: Final = 4
+TCP_ECN_SEEN: Final = 8
+
+# tsq_flags: work deferred while a task holds the socket
+TCP_TSQ_DEFERRED: Final = 1
+TCP_WRITE_TIMER_DEFERRED: Final = 2
+TCP_DELACK_TIMER_DEFERRED: Final = 4
+TCP_MTU_REDUCED_DEFERRED: Final = 8
+TCP_ACK_DEFERRED: Final = 16
+
+# chrono_type
+TCP_CHRONO_UNSPEC: Final = 0
+TCP_CHRONO_BUSY: Final = 1
+TCP_CHRONO_RWND_LIMITED: Final = 2
+TCP_CHRONO_SNDBUF_LIMITED: Final = 3
+
+TCP_URG_VALID: Final = 0x100
+TCP_URG_NOTYET: Final = 0x200
+TCP_URG_READ: Final = 0x400
+
+TCP_INFINITE_SSTHRESH: Final = 0x7FFFFFFF
+TCP_INIT_CWND: Final = 10
+TCP_MAX_QUICKACKS: Final = 16
+TCP_MIN_MSS: Final = 88
+TCP_MAX_WINDOW: Final = 32767
+TCP_MAX_WSCALE: Final = 14
+TCP_RMEM_TO_WIN_SCALE: Final = 8
+TCP_DEFAULT_SCALING_RATIO: Final = 128  # of 1 << TCP_RMEM_TO_WIN_SCALE
+TCP_PAWS_WINDOW: Final = 1
+TCP_PAWS_24DAYS: Final = 60 * 60 * 24 * 24
+TCP_PAWS_WRAP_S: Final = 60 * 60 * 24 * 24
+TCP_RACK_RECOVERY_THRESH: Final = 16
+TCP_NUM_SACKS: Final = 4
+
+# head of a segment: bytes of memory that its first byte costs (Measured: sheet 05, 5.2)
+SKB_TRUESIZE_HEAD: Final = 832
+
+
+def before(a: int, b: int) -> bool:
+    """Tell whether sequence number `a` precedes `b`."""
+    return (a - b) & M32 > 0x7FFFFFFF
+
+
+def after(a: int, b: int) -> bool:
+    """Tell whether sequence number `a` follows `b`."""
+    return (b - a) & M32 > 0x7FFFFFFF
+
+
+def between(seq: int, low: int, high: int) -> bool:
+    """Tell whether low <= seq <= high."""
+    return (high - low) & M32 >= (seq - low) & M32
+
+
+def sdiff(a: int, b: int) -> int:
+    """Return a - b as a signed 32-bit distance."""
+    d = (a - b) & M32
+    return d - 0x100000000 if d > 0x7FFFFFFF else d
+
+
+class TcpSkb(SkBuff):
+    """A segment: of the write queue (unsent), the retransmit queue (sent), the wire, or a receive queue.
+
+    An unsent segment that still grows keeps its pieces in `parts`; `linearize` makes one view of them before it is sent."""
+
+    def __init__(self, data: bytes = b"", offset: int = 0, length: int = -1) -> None:
+        super().__init__(data, offset, length)
+        self.next: TcpSkb | None = None
+        self.prev: TcpSkb | None = None
+        self.parts: list[bytes] | None = None
+        self.th: Tcphdr | None = None
+        self.seq = 0
+        self.end_seq = 0  # seq + len + SYN + FIN
+        self.tcp_flags = 0
+        self.ack_seq = 0
+        self.sacked = 0
+        self.pcount = 0  # segments on the wire, tcp_skb_pcount()
+        self.eor = False
+        self.is_probe = False
+        self.skb_mstamp_us = 0
+        self.in_flight = 0
+        self.is_app_limited = False
+        self.delivered = 0
+        self.delivered_ce = 0
+        self.first_tx_mstamp = 0
+        self.delivered_mstamp = 0
+        self.tx_flags = 0  # SOF_TIMESTAMPING bits wanted for the last byte
+        self.tskey = 0
+        self.txstamp_ack = False
+        self.zc: UbufInfo | None = None  # MSG_ZEROCOPY notification shared by the segments of some calls
+        self.copied_bytes = 0  # received: bytes already taken by MSG_OOB skipping or peeking
+        self.dsfield = 0  # received TOS or traffic class
+        self.hop = 0  # received TTL or hop limit
+        self.has_rxtstamp = False
+        self.tcp_tw_isn = 0
+        self.on_loss_list = False
+
+    def linearize(self) -> None:
+        """Join the pieces of a segment that grew by several writes."""
+        parts = self.parts
+        if parts is not None:
+            self.data = b"".join(parts)
+            self.offset = 0
+            self.parts = None
+
+    def append(self, piece: bytes) -> None:
+        """Add payload to an unsent segment."""
+        if self.parts is None:
+            self.parts = [self.payload()] if self.len else []
+        self.parts.append(piece)
+        self.len += len(piece)
+
+
+class UbufInfo:
+    """`struct ubuf_info_msgzc`: the completion that one or several MSG_ZEROCOPY calls wait for."""
+
+    def __init__(self, sk: "TcpSock", uid: int) -> None:
+        self.sk = sk
+        self.id = uid  # first call
+        self.calls = 1
+        self.bytelen = 0
+        self.refcnt = 1
+        self.zerocopy = True
+        self.mmp_bytes = 0
+
+
+class SkbList:
+    """A doubly linked queue of segments in sequence order."""
+
+    def __init__(self) -> None:
+        self.head: TcpSkb | None = None
+        self.tail: TcpSkb | None = None
+        self.qlen = 0
+
+    def append(self, skb: TcpSkb) -> None:
+        """Add at the tail."""
+        tail = self.tail
+        skb.prev = tail
+        skb.next = None
+        if tail is None:
+            self.head = skb
+        else:
+            tail.next = skb
+        self.tail = skb
+        self.qlen += 1
+
+    def insert_after(self, where: TcpSkb, skb: TcpSkb) -> None:
+        """Insert `skb` behind `where`."""
+        nxt = where.next
+        skb.prev = where
+        skb.next = nxt
+        where.next = skb
+        if nxt is None:
+            self.tail = skb
+        else:
+            nxt.prev = skb
+        self.qlen += 1
+
+    def insert_head(self, skb: TcpSkb) -> None:
+        """Insert at the front."""
+        head = self.head
+        skb.prev = None
+        skb.next = head
+        if head is None:
+            self.tail = skb
+        else:
+            head.prev = skb
+        self.head = skb
+        self.qlen += 1
+
+    def remove(self, skb: TcpSkb) -> None:
+        """Take `skb` out."""
+        prev = skb.prev
+        nxt = skb.next
+        if prev is None:
+            self.head = nxt
+        else:
+            prev.next = nxt
+        if nxt is None:
+            self.tail = prev
+        else:
+            nxt.prev = prev
+        skb.prev = None
+        skb.next = None
+        self.qlen -= 1
+
+
+class TcpOptionsReceived:
+    """`struct tcp_options_received`: what the peer's options say, and what was agreed."""
+
+    def __init__(self) -> None:
+        self.ts_recent_stamp = 0  # seconds; 0: ts_recent is void
+        self.ts_recent = 0
+        self.rcv_tsval = 0
+        self.rcv_tsecr = 0
+        self.saw_tstamp = False
+        self.tstamp_ok = False
+        self.dsack = False
+        self.wscale_ok = False
+        self.sack_ok = False
+        self.snd_wscale = 0
+        self.rcv_wscale = 0
+        self.user_mss = 0
+        self.mss_clamp = 0
+
+
+class TcpFastopenRequest:
+    """`struct tcp_fastopen_request`: data that waits for, or travels with, the SYN."""
+
+    def __init__(self, data: bytes, flags: int) -> None:
+        self.cookie: bytes | None = None  # b"": ask for one
+        self.cookie_exp = False
+        self.data = data
+        self.size = len(data)
+        self.copied = 0
+        self.flags = flags
+        self.zc: UbufInfo | None = None
+
+
+class TcpRequestSock(RequestSock):
+    """`struct tcp_request_sock`."""
+
+    def __init__(self, net: "Net", family: int, listener: "TcpSock | None") -> None:
+        super().__init__(net, family, listener)
+        self.rcv_isn = 0
+        self.snt_isn = 0
+        self.rcv_nxt = 0
+        self.ts_off = 0
+        self.snt_synack_us = 0  # when the first SYN-ACK left, 0 after a retransmission
+        self.last_oow_ack_time = 0
+        self.tfo_listener = False
+        self.txhash = 0
+        self.syn_tos = 0
+        self.pktopts: SkBuff | None = None
+
+
+class TcpSock(InetCsk):
+    """`struct tcp_sock`."""
+
+    def __init__(self, net: "Net", family: int, prot: "Proto", type_: int, protocol: int) -> None:
+        super().__init__(net, family, prot, type_, protocol)
+        self.sk_write_queue = SkbList()
+        self.tcp_rtx_queue = SkbList()
+        self.out_of_order_queue: list[TcpSkb] = []  # by seq, no overlap left unresolved
+        self.sk_dst_cache: Dst | None = None
+        self.rx_opt = TcpOptionsReceived()
+        self.tcp_header_len = 20
+        self.gso_segs_max = 65535
+        self.sk_gso_max_size = 65536 - 257
+        self.sk_can_gso = True
+        # receiving
+        self.rcv_nxt = 0
+        self.copied_seq = 0
+        self.rcv_wup = 0  # rcv_nxt in the last acknowledgement sent
+        self.rcv_wnd = 0
+        self.rcv_mwnd_seq = 0
+        self.rcv_ssthresh = 0
+        self.window_clamp = 0
+        self.advmss = 536
+        self.scaling_ratio = TCP_DEFAULT_SCALING_RATIO
+        self.rcv_rtt_us = 0  # << 3
+        self.rcv_rtt_seq = 0
+        self.rcv_rtt_time = 0
+        self.rcv_rtt_last_tsecr = 0
+        self.rcvq_space = 0
+        self.rcvq_seq = 0
+        self.rcvq_time = 0
+        self.bytes_received = 0
+        self.segs_in = 0
+        self.data_segs_in = 0
+        self.rcv_ooopack = 0
+        self.urg_seq = 0
+        self.urg_data = 0
+        self.recvmsg_inq = False
+        self.rcv_tstamp = 0
+        self.scm_tstamp_ns = 0
+        self.duplicate_sack: tuple[int, int] | None = None
+        self.selective_acks: list[tuple[int, int]] = []
+        self.compressed_ack = 0
+        self.compressed_ack_rcv_nxt = 0
+        self.dup_ack_counter = 0
+        self.compressed_ack_timer: Timer | None = None
+        # sending
+        self.snd_nxt = 0
+        self.snd_una = 0
+        self.snd_sml = 0  # end of the last small segment sent
+        self.snd_up = 0
+        self.snd_wl1 = 0
+        self.snd_wnd = 0
+        self.max_window = 0
+        self.write_seq = 0
+        self.pushed_seq = 0
+        self.snd_zero_reported = False
+        self.mss_cache = 536
+        self.xmit_size_goal_segs = 0
+        self.lsndtime = 0
+        self.nonagle = 0
+        self.urg_mode = False
+        self.notsent_lowat = 0
+        self.bytes_sent = 0
+        self.bytes_acked = 0
+        self.bytes_retrans = 0
+        self.segs_out = 0
+        self.data_segs_out = 0
+        self.tsoffset = 0
+        self.repair = False
+        self.fastopen_connect = False
+        self.fastopen_no_cookie = False
+        self.fastopen_req: TcpFastopenRequest | None = None
+        self.fastopen_rsk: TcpRequestSock | None = None
+        self.fastopen_client_fail = 0
+        self.syn_data = False
+        self.syn_data_acked = False
+        self.syn_fastopen = False
+        self.syn_fastopen_exp = False
+        self.syn_fastopen_ch = False
+        self.syn_fastopen_in = False  # passive child made from data in a SYN
+        self.save_syn = 0
+        self.saved_syn: bytes | None = None
+        self.linger2 = 0
+        self.tcp_tx_delay = 0
+        # round trip
+        self.tcp_mstamp = 0  # us
+        self.srtt_us = 0  # << 3
+        self.mdev_us = 0
+        self.mdev_max_us = 0
+        self.rttvar_us = 0
+        self.rtt_seq = 0
+        self.rtt_min: list[tuple[int, int]] = [(0, M32), (0, M32), (0, M32)]  # (tick, us): windowed minimum
+        self.retrans_stamp = 0
+        self.undo_marker = 0
+        self.undo_retrans = 0
+        self.total_rto = 0
+        self.total_rto_recoveries = 0
+        self.total_rto_time = 0
+        self.rto_stamp = 0
+        self.timeout_rehash = 0
+        self.dsack_seen = False
+        # congestion and recovery
+        self.ca: TcpCongestionOps | None = None
+        self.ca_setsockopt = False
+        self.snd_ssthresh = TCP_INFINITE_SSTHRESH
+        self.snd_cwnd = TCP_INIT_CWND
+        self.snd_cwnd_cnt = 0
+        self.snd_cwnd_clamp = M32
+        self.snd_cwnd_used = 0
+        self.snd_cwnd_stamp = 0
+        self.prior_cwnd = 0
+        self.prior_ssthresh = 0
+        self.max_packets_out = 0
+        self.cwnd_usage_seq = 0
+        self.is_cwnd_limited = False
+        self.packets_out = 0
+        self.retrans_out = 0
+        self.sacked_out = 0
+        self.lost_out = 0
+        self.lost = 0
+        self.total_retrans = 0
+        self.reordering = 3
+        self.reord_seen = 0
+        self.is_sack_reneg = False
+        self.high_seq = 0
+        self.tlp_high_seq = 0
+        self.tlp_retrans = False
+        self.frto = False
+        self.ecn_flags = 0
+        self.delivered = 0
+        self.delivered_ce = 0
+        self.app_limited = 0  # 0: not
+        self.rate_app_limited = False
+        self.rate_delivered = 0
+        self.rate_interval_us = 0
+        self.first_tx_mstamp = 0
+        self.delivered_mstamp = 0
+        self.prr_delivered = 0
+        self.prr_out = 0
+        self.rack_mstamp = 0
+        self.rack_rtt_us = 0
+        self.rack_end_seq = 0
+        self.rack_last_delivered = 0
+        self.rack_reo_wnd_steps = 1
+        self.rack_reo_wnd_persist = 0
+        self.rack_dsack_seen = False
+        self.rack_advanced = False
+        self.highest_sack: TcpSkb | None = None
+        self.retransmit_skb_hint: TcpSkb | None = None
+        self.recv_sack_cache: list[tuple[int, int]] = []
+        self.dsack_dups = 0
+        self.last_oow_ack_time = 0
+        self.mtu_info = 0
+        self.tsq_flags = 0
+        self.pacing_status = 0
+        self.tcp_wstamp_ns = 0
+        self.tcp_clock_cache = 0
+        self.pacing_timer: Timer | None = None
+        self.tcp_chrono_start = 0
+        self.chrono_type = TCP_CHRONO_UNSPEC
+        self.chrono_stat = [0, 0, 0]
+        self.keepalive_time = 0
+        self.keepalive_intvl = 0
+        self.keepalive_probes = 0
+        self.thin_lto = False
+        self.cork_autocork = False
+        self.sk_nospace = False  # SOCK_NOSPACE of the socket: somebody waits for room
+        self.zckey = 0
+        self.sk_orphaned = False
+
+    def zc_put(self, zc: UbufInfo) -> None:
+        """Drop one segment's hold on a zero-copy notification; the last one queues it."""
+        zc.refcnt -= 1
+
+    def sock_put_final(self) -> None:
+        """Give up the reference that the connection tables and timers held."""
+        self.sk_refcnt -= 1
