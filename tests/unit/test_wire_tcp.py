@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_SYN, Tcphdr, emit, emit_options, parse, pseudo_header_sum
+from twinsock.wire.l4 import pseudo_sum4, pseudo_sum6
+from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_SYN, Tcphdr, emit, emit_options, parse
 
 U16 = st.integers(0, 0xFFFF)
 U32 = st.integers(0, 0xFFFFFFFF)
@@ -36,7 +37,7 @@ def fields(th: Tcphdr) -> tuple[object, ...]:
 
 @given(headers(), st.binary(max_size=40))
 def test_an_emitted_segment_parses_back_with_a_good_checksum(th: Tcphdr, payload: bytes) -> None:
-    psum = pseudo_header_sum(b"\x7f\0\0\1", b"\x7f\0\0\2", th.header_len() + len(payload))
+    psum = pseudo_sum4(0x7F000001, 0x7F000002, 6, th.header_len() + len(payload))
     data = emit(th, payload, psum)
     back = parse(data, 0, -1, psum)
     assert back is not None
@@ -48,7 +49,7 @@ def test_an_emitted_segment_parses_back_with_a_good_checksum(th: Tcphdr, payload
 
 @given(headers(), st.binary(min_size=2, max_size=40), st.data())
 def test_a_changed_byte_breaks_the_checksum(th: Tcphdr, payload: bytes, data: st.DataObject) -> None:
-    psum = pseudo_header_sum(bytes(16), bytes(15) + b"\1", th.header_len() + len(payload))
+    psum = pseudo_sum6(bytes(16), bytes(15) + b"\1", 6, th.header_len() + len(payload))
     raw = bytearray(emit(th, payload, psum))
     raw[-1] ^= data.draw(st.integers(1, 255))
     back = parse(bytes(raw), 0, -1, psum)

@@ -8,6 +8,7 @@ from twinsock.kernel.net.core.dev import dev_open
 from twinsock.kernel.net.core.net_namespace import Net
 from twinsock.kernel.net.ipv4.inet_init import inet_init
 from twinsock.kernel.net.ipv4.ip_init import ip_init
+from twinsock.kernel.net.ipv4.tcp_init import tcp_init
 from twinsock.kernel.net.ipv6.ip6_init import ip6_init
 from twinsock.kernel.net.unix.af_unix import af_unix_init
 from twinsock.kernel.sched.task import Task
@@ -26,6 +27,7 @@ def start_kernel(seed: int = 0, clock: Clock | None = None) -> Kernel:
 def do_initcalls(kernel: Kernel) -> None:
     """Register subsystems and families, each before those that need it."""
     ip_init(kernel)
+    tcp_init(kernel)
     inet_init(kernel)
     af_unix_init(kernel)
     ip6_init(kernel)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import Proto
     from twinsock.kernel.net.ipv4.route import RtHandlers
+    from twinsock.kernel.net.ipv4.tcp_sock import TcpFastopenOps
     from twinsock.kernel.net.ipv6.icmp import Icmp6Peer
     from twinsock.kernel.net.ipv6.route import Ip6Handlers
     from twinsock.kernel.security import SecurityOps
@@ -123,6 +124,11 @@ class Kernel(SoftirqRunner):
         self.pipe_max_size = 1048576
         self.eventfd_id = 0
         self.anon_inode_ino = 1057  # the one inode behind epoll, eventfd and timerfd descriptors
+        secrets = Prng(seed ^ 0x7C9)  # a generator of their own: asking for a secret changes no other random number
+        self.tcp_seq_secret = (secrets.u64(), secrets.u64())
+        self.tcp_ts_secret = (secrets.u64(), secrets.u64())
+        self.syncookie_secret = (secrets.u64(), secrets.u64())
+        self.fastopen_ops: TcpFastopenOps | None = None
         self.tasks: list[Task] = []  # in order of creation
         self._next_pid = 0
         self.pernet_list: list[PernetOperations] = []

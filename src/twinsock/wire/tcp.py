@@ -6,7 +6,7 @@ Left out: MD5 and TCP-AO signatures (their presence is noted, nothing more)."""
 from struct import Struct
 from typing import Final
 
-from twinsock.wire.l4 import L4Header
+from twinsock.wire.l4 import L4Header, ones_sum
 
 TCPHDR_FIN: Final = 0x01
 TCPHDR_SYN: Final = 0x02
@@ -83,6 +83,10 @@ class Tcphdr(L4Header):
         """Return the header's bytes with its options."""
         return TCP_HEADER_LEN + self.options_len()
 
+    def to_bytes(self, payload: bytes, pseudo_sum: int) -> bytes:
+        """Give header and payload as bytes; `pseudo_sum` is the sum over the pseudo header."""
+        return emit(self, payload, pseudo_sum)
+
 
 def emit_options(th: Tcphdr) -> bytes:
     """Give the option bytes in the order Linux writes them."""
@@ -112,7 +116,7 @@ def emit_options(th: Tcphdr) -> bytes:
 
 
 def emit(th: Tcphdr, payload: bytes = b"", pseudo_sum: int = 0) -> bytes:
-    """Give the segment's bytes; `pseudo_sum` is the ones-complement sum of the pseudo header (see `pseudo_header_sum`)."""
+    """Give the segment's bytes; `pseudo_sum` is the ones-complement sum of the pseudo header (`wire.l4.pseudo_sum4`)."""
     options = emit_options(th)
     doff = (TCP_HEADER_LEN + len(options)) >> 2
     word = doff << 12 | th.flags
@@ -194,15 +198,3 @@ def _parse_option(th: Tcphdr, kind: int, opts: bytes, i: int, size: int) -> None
         if size >= 2 and opts[i] << 8 | opts[i + 1] == TCPOPT_FASTOPEN_MAGIC:
             th.fastopen = opts[i + 2 : i + size]
             th.fastopen_exp = True
-
-
-def ones_sum(data: bytes) -> int:
-    """Return the ones-complement sum of big-endian 16-bit words (0..0xFFFE), an odd last byte padded with zero, RFC 1071."""
-    if len(data) & 1:
-        data = data + b"\0"
-    return int.from_bytes(data, "big") % 0xFFFF
-
-
-def pseudo_header_sum(saddr: bytes, daddr: bytes, length: int) -> int:
-    """Return the sum over TCP's pseudo header for IPv4 (4-byte addresses) or IPv6 (16 bytes), RFC 9293 3.1, RFC 8200 8.1."""
-    return (ones_sum(saddr) + ones_sum(daddr) + 6 + length) % 0xFFFF

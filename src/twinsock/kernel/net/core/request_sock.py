@@ -39,9 +39,8 @@ class RequestSock(SockCommon):
         self.no_srccheck = False
         self.ir_iif = 0
         self.ir_mark = 0
-        self.ir_loc_addr = 0
-        self.ir_rmt_addr = 0
         self.ir_opt: bytes | None = None
+        self.ir_v6 = False  # the connection runs over IPv6
 
     def inet_reqsk_num(self) -> int:
         """Return the local port."""

@@ -117,6 +117,14 @@ class SkBuff:
             pseudo = pseudo_sum6(self.nh6.saddr, self.nh6.daddr, self.transport(), size)
         return h.to_bytes(payload, pseudo)
 
+    def l4_pseudo_sum(self) -> int:
+        """Return the sum over the pseudo header of a transport packet whose payload still holds its header."""
+        if self.nh4 is not None:
+            return pseudo_sum4(self.nh4.saddr, self.nh4.daddr, self.nh4.protocol, self.len)
+        if self.nh6 is not None:
+            return pseudo_sum6(self.nh6.saddr, self.nh6.daddr, self.transport(), self.len)
+        return 0
+
     def l3_bytes(self) -> bytes:
         """Give the packet as bytes from the network header on."""
         body = self.l4_bytes()

@@ -573,8 +573,13 @@ def release_sock(sk: Sock) -> None:
     """Process the backlog and what was deferred, and let the socket go."""
     if sk.sk_backlog:
         __release_sock(sk)
+    kernel = sk.sk_net.kernel
+    in_softirq = kernel.in_softirq
+    kernel.in_softirq = True  # what release_cb sends is answered after the lock is free, not into the backlog
     sk.sk_prot.release_cb(sk)
     sk.sk_owned_by_user = False
+    kernel.in_softirq = in_softirq
+    kernel.do_softirq()
 
 
 def __release_sock(sk: Sock) -> None:

@@ -7,6 +7,7 @@ from twinsock.kernel.net.core.request_sock import RequestSock, RequestSockQueue
 from twinsock.kernel.net.ipv4.inet_connection_sock import InetConnectionSock
 
 if TYPE_CHECKING:
+    from twinsock.kernel.net.core.dst import Dst
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import Proto
@@ -53,6 +54,10 @@ class InetConnectionSockAfOps:
         """Answer a request's SYN, with a Fast Open cookie option if `foc` is given."""
         raise NotImplementedError
 
+    def route_for(self, sk: "InetCsk", req: RequestSock) -> "Dst | None":
+        """Return the route to a request's peer."""
+        raise NotImplementedError
+
     def send_reset(self, sk: "InetCsk | None", skb: "SkBuff") -> None:
         """Answer `skb` with a RST."""
         raise NotImplementedError
@@ -61,8 +66,9 @@ class InetConnectionSockAfOps:
         """Acknowledge on behalf of a request."""
         raise NotImplementedError
 
-    def sk_rx_dst_set(self, sk: "InetCsk", skb: "SkBuff") -> None:
-        """Remember the input route; the twin has nothing to remember."""
+    def mtu_reduced(self, sk: "InetCsk") -> None:
+        """Learn the smaller path MTU that an ICMP message reported."""
+        raise NotImplementedError
 
 
 class InetCsk(InetConnectionSock):

@@ -27,7 +27,6 @@ from twinsock.kernel.net.ipv4.tcp_recovery import (
     FLAG_DSACKING_ACK,
     FLAG_ECE,
     FLAG_FORWARD_PROGRESS,
-    FLAG_NO_CHALLENGE_ACK,
     FLAG_NOT_DUP,
     FLAG_ORIG_SACK_ACKED,
     FLAG_RETRANS_DATA_ACKED,
@@ -87,6 +86,7 @@ from twinsock.kernel.net.ipv4.tcp_state import (
     tcp_wmem_free_skb,
     tcp_wnd_end,
 )
+from twinsock.kernel.net.ipv4.tcp_timestamp import tcp_ack_tstamp
 from twinsock.uapi.snmp import (
     LINUX_MIB_TCPDELIVERED,
     LINUX_MIB_TCPDELIVEREDCE,
@@ -380,9 +380,7 @@ def _usable_blocks(
     return blocks
 
 
-def tcp_sacktag_write_queue(
-    sk: TcpSock, ack_skb: TcpSkb, sacks: list[tuple[int, int]], prior_snd_una: int, rs: RateSample
-) -> int:
+def tcp_sacktag_write_queue(sk: TcpSock, ack_skb: TcpSkb, sacks: list[tuple[int, int]], prior_snd_una: int, rs: RateSample) -> int:
     """Mark what the SACK blocks report as received; return the flags gained."""
     rs.flag = 0
     rs.reord = sk.snd_nxt
@@ -508,7 +506,7 @@ def tcp_clean_rtx_queue(sk: TcpSock, ack_skb: TcpSkb, prior_fack: int, prior_snd
     while skb is not None:
         if not _clean_one(sk, skb, rs, got, ece_ack):
             break
-        sk.tx_ack_timestamp(skb)
+        tcp_ack_tstamp(sk, skb)
         nxt = skb.next
         if skb is sk.retransmit_skb_hint:
             sk.retransmit_skb_hint = None
@@ -539,9 +537,7 @@ def tcp_clean_rtx_queue(sk: TcpSock, ack_skb: TcpSkb, prior_fack: int, prior_snd
     return got.flag
 
 
-def _samples(
-    sk: TcpSock, prior_snd_una: int, prior_sacked: int, rs: RateSample, got: _Cleaned, flag: int
-) -> tuple[int, int, int]:
+def _samples(sk: TcpSock, prior_snd_una: int, prior_sacked: int, rs: RateSample, got: _Cleaned, flag: int) -> tuple[int, int, int]:
     """Return round trips of (oldest acked, oldest sacked, newest of both) in microseconds, -1 for none."""
     seq_rtt_us = -1
     sack_rtt_us = -1
@@ -721,8 +717,3 @@ def tcp_ack_probe(sk: TcpSock) -> None:
     else:
         when = tcp_clamp_probe0_to_user_timeout(sk, tcp_probe0_when(sk, sk.icsk_rto_max))
         tcp_reset_xmit_timer(sk, ICSK_TIME_PROBE0, when, True)
-
-
-def challenge_wanted(result: int, flag: int) -> bool:
-    """Tell whether an unacceptable acknowledgement draws a challenge (Measured: 6.18.44 also for unsent data, conformance 1)."""
-    return result < 0 and not flag & FLAG_NO_CHALLENGE_ACK

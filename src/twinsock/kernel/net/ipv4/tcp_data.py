@@ -4,6 +4,9 @@
 from collections import deque
 from typing import Final
 
+from twinsock.kernel.fs.file import send_sigurg
+from twinsock.kernel.net.core.net import SOCK_WAKE_URG
+from twinsock.kernel.net.core.skbuff import SkBuff
 from twinsock.kernel.net.core.sock import (
     RCV_SHUTDOWN,
     SOCK_DEAD,
@@ -45,7 +48,6 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     TCP_MAX_QUICKACKS,
     TCP_NUM_SACKS,
     TCP_URG_NOTYET,
-    TCP_URG_READ,
     TCP_URG_VALID,
     TcpSkb,
     TcpSock,
@@ -53,7 +55,6 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     before,
 )
 from twinsock.kernel.net.ipv4.tcp_state import (
-    BOOT_NS,
     tcp_jiffies32,
     tcp_mstamp_refresh,
     tcp_set_state,
@@ -90,6 +91,7 @@ from twinsock.wire.tcp import TCPHDR_CWR, TCPHDR_FIN, TCPHDR_PSH, TCPHDR_SYN, TC
 TCP_FASTRETRANS_THRESH: Final = 3
 MAX_TCP_OPTION_SPACE: Final = 40
 INET_ECN_CE: Final = 3
+POLL_PRI: Final = 5
 
 
 # ---- quick acknowledgements
@@ -128,10 +130,7 @@ def _tcp_ack_snd_check(sk: TcpSock, ofo_possible: bool) -> None:
     ipv4 = sk.sk_net.ipv4
     unacked = (sk.rcv_nxt - sk.rcv_wup) & M32
     if (
-        (
-            unacked > sk.ack_rcv_mss
-            and ((sk.rcv_nxt - sk.copied_seq) & M32 < sk.sk_rcvlowat or _tcp_select_window(sk) >= sk.rcv_wnd)
-        )
+        (unacked > sk.ack_rcv_mss and ((sk.rcv_nxt - sk.copied_seq) & M32 < sk.sk_rcvlowat or _tcp_select_window(sk) >= sk.rcv_wnd))
         or tcp_in_quickack_mode(sk)
         or sk.ack_pending & ICSK_ACK_NOW
     ):
@@ -183,9 +182,7 @@ def tcp_measure_rcv_mss(sk: TcpSock, skb: TcpSkb) -> None:
     if length >= sk.ack_rcv_mss:
         if length != sk.ack_rcv_mss:
             old_ratio = sk.scaling_ratio
-            sk.scaling_ratio = min((length << 8) // max(skb.truesize if not skb.gso_size else skb.truesize, 1), 255) or 1
-            if skb.gso_size and skb.len:
-                sk.scaling_ratio = min((skb.len << 8) // max(skb.truesize, 1), 255) or 1
+            sk.scaling_ratio = min((skb.len << 8) // max(skb.truesize, 1), 255) or 1
             if old_ratio != sk.scaling_ratio:
                 sk.window_clamp = tcp_win_from_space(sk, sk.sk_rcvbuf)
         sk.ack_rcv_mss = min(length, sk.advmss)
@@ -358,9 +355,9 @@ def tcp_rcv_space_adjust(sk: TcpSock) -> None:
     sk.rcvq_time = sk.tcp_mstamp
 
 
-def tcp_can_ingest(sk: TcpSock, size: int) -> bool:
-    """Tell whether the receive buffer takes `size` more bytes of memory; an empty one takes anything."""
-    return sk.sk_rmem_alloc == 0 or sk.sk_rmem_alloc + size <= sk.sk_rcvbuf
+def tcp_can_ingest(sk: TcpSock) -> bool:
+    """Tell whether the receive buffer takes another segment: it may be overdrawn by one."""
+    return sk.sk_rmem_alloc <= sk.sk_rcvbuf
 
 
 def tcp_clamp_window(sk: TcpSock) -> None:
@@ -373,25 +370,25 @@ def tcp_clamp_window(sk: TcpSock) -> None:
         sk.rcv_ssthresh = min(sk.window_clamp, 2 * sk.advmss)
 
 
-def tcp_try_rmem_schedule(sk: TcpSock, skb: TcpSkb, size: int) -> bool:
+def tcp_try_rmem_schedule(sk: TcpSock, skb: TcpSkb) -> bool:
     """Make room for a segment; false when it must be dropped."""
-    if tcp_can_ingest(sk, size):
+    if tcp_can_ingest(sk):
         return True
-    return tcp_prune_queue(sk, skb, size)
+    return tcp_prune_queue(sk, skb)
 
 
-def tcp_prune_queue(sk: TcpSock, in_skb: TcpSkb, size: int) -> bool:
+def tcp_prune_queue(sk: TcpSock, in_skb: TcpSkb) -> bool:
     """Compact the queues, then throw out-of-order data away; tell whether there is room now."""
     stats = sk.sk_net.net_statistics
     stats[LINUX_MIB_PRUNECALLED] += 1
     tcp_clamp_window(sk)
-    if tcp_can_ingest(sk, size):
+    if tcp_can_ingest(sk):
         return True
     tcp_collapse(sk)
-    if tcp_can_ingest(sk, size):
+    if tcp_can_ingest(sk):
         return True
-    tcp_prune_ofo_queue(sk, in_skb, size)
-    if tcp_can_ingest(sk, size):
+    tcp_prune_ofo_queue(sk, in_skb)
+    if tcp_can_ingest(sk):
         return True
     stats[LINUX_MIB_RCVPRUNED] += 1
     return False
@@ -404,14 +401,15 @@ def tcp_collapse(sk: TcpSock) -> None:
     if not queue:
         return
     for skb in queue:
+        assert isinstance(skb, TcpSkb)
         tight = skb.len + skb.len * 320 // 3776 + 1
-        if skb.truesize > tight and tcp_win_from_space(sk, skb.truesize) > skb.len:
-            sk.sk_rmem_alloc -= skb.truesize - tight
-            skb.truesize = tight
+        if skb.charged > tight and tcp_win_from_space(sk, skb.charged) > skb.len:
+            sk.sk_rmem_alloc -= skb.charged - tight
+            skb.charged = tight
             stats[LINUX_MIB_TCPRCVCOLLAPSED] += 1
 
 
-def tcp_prune_ofo_queue(sk: TcpSock, in_skb: TcpSkb, size: int) -> bool:
+def tcp_prune_ofo_queue(sk: TcpSock, in_skb: TcpSkb) -> bool:
     """Drop out-of-order segments behind the new one, in steps of an eighth of the buffer."""
     ofo = sk.out_of_order_queue
     pruned = False
@@ -422,10 +420,10 @@ def tcp_prune_ofo_queue(sk: TcpSock, in_skb: TcpSkb, size: int) -> bool:
             break
         pruned = True
         ofo.pop()
-        sk.sk_rmem_alloc -= skb.truesize
-        goal -= skb.truesize
+        sk.sk_rmem_alloc -= skb.charged
+        goal -= skb.charged
         if not ofo or goal <= 0:
-            if tcp_can_ingest(sk, size) and not tcp_under_memory_pressure(sk):
+            if tcp_can_ingest(sk) and not tcp_under_memory_pressure(sk):
                 break
             goal = sk.sk_rcvbuf >> 3
     if pruned:
@@ -522,10 +520,11 @@ def tcp_sack_remove(sk: TcpSock) -> None:
 # ---- queues
 
 
-def tcp_set_owner_r(sk: TcpSock, skb: TcpSkb) -> None:
-    """Charge a segment to the receive buffer."""
+def tcp_set_owner_r(sk: TcpSock, skb: TcpSkb, charge: int = -1) -> None:
+    """Charge a segment to the receive buffer: what it takes, or `charge` bytes."""
     skb.sk = sk
-    sk.sk_rmem_alloc += skb.truesize
+    skb.charged = skb.truesize if charge < 0 else charge
+    sk.sk_rmem_alloc += skb.charged
 
 
 def tcp_rcv_nxt_update(sk: TcpSock, seq: int) -> None:
@@ -535,16 +534,26 @@ def tcp_rcv_nxt_update(sk: TcpSock, seq: int) -> None:
 
 
 def tcp_queue_rcv(sk: TcpSock, skb: TcpSkb) -> None:
-    """Append an in-order segment to the receive queue. Segments whose payload lies in page fragments are charged as one."""
+    """Append an in-order segment to the receive queue, coalescing it with the last one where Linux can."""
     queue = sk.sk_receive_queue
     if queue is None:
         queue = sk.sk_receive_queue = deque()
-    if queue and skb.len and skb.truesize == SKB_TRUESIZE_HEAD + skb.len and not skb.tcp_flags & TCPHDR_FIN:
-        skb.truesize = skb.len
+    charge = skb.truesize
+    if queue and _can_coalesce(queue[-1], skb):
+        charge = skb.len
         sk.sk_net.net_statistics[LINUX_MIB_TCPRCVCOALESCE] += 1
     tcp_rcv_nxt_update(sk, skb.end_seq)
     queue.append(skb)
-    tcp_set_owner_r(sk, skb)
+    tcp_set_owner_r(sk, skb, charge)
+
+
+def _can_coalesce(tail: SkBuff, skb: TcpSkb) -> bool:
+    """Tell whether a segment whose payload lies in page fragments joins the last one, which its sender must have freed.
+
+    The twin keeps both and only charges them as one."""
+    if skb.truesize != SKB_TRUESIZE_HEAD + skb.len or not isinstance(tail, TcpSkb):
+        return False
+    return tail.origin is None or tail.origin.freed
 
 
 def tcp_data_ready(sk: TcpSock) -> None:
@@ -615,7 +624,7 @@ def _out_of_window(sk: TcpSock) -> None:
 
 
 def _queue_and_out(sk: TcpSock, skb: TcpSkb) -> None:
-    if not tcp_try_rmem_schedule(sk, skb, skb.truesize):
+    if not tcp_try_rmem_schedule(sk, skb):
         sk.ack_pending |= ICSK_ACK_NOMEM | ICSK_ACK_NOW
         inet_csk_schedule_ack(sk)
         sk.sk_data_ready()
@@ -653,7 +662,7 @@ def tcp_ofo_queue(sk: TcpSock) -> None:
                 dsack_high = skb.end_seq
             tcp_dsack_extend(sk, skb.seq, dsack)
         del ofo[0]
-        sk.sk_rmem_alloc -= skb.truesize
+        sk.sk_rmem_alloc -= skb.charged
         if not after(skb.end_seq, sk.rcv_nxt):
             continue
         tcp_queue_rcv(sk, skb)
@@ -665,7 +674,7 @@ def tcp_ofo_queue(sk: TcpSock) -> None:
 def tcp_data_queue_ofo(sk: TcpSock, skb: TcpSkb) -> None:
     """Keep a segment that arrived early, RFC 9293 3.10.7.4; cut nothing, but report overlaps by D-SACK."""
     stats = sk.sk_net.net_statistics
-    if not tcp_try_rmem_schedule(sk, skb, skb.truesize):
+    if not tcp_try_rmem_schedule(sk, skb):
         stats[LINUX_MIB_TCPOFODROP] += 1
         sk.sk_data_ready()
         sk.sk_drops += 1
@@ -712,7 +721,7 @@ def _ofo_insert(sk: TcpSock, skb: TcpSkb) -> bool:
             else:
                 tcp_dsack_extend(sk, prev.seq, prev.end_seq)
                 stats[LINUX_MIB_TCPOFOMERGE] += 1
-                sk.sk_rmem_alloc -= prev.truesize
+                sk.sk_rmem_alloc -= prev.charged
                 i -= 1
                 del ofo[i]
     ofo.insert(i, skb)
@@ -724,7 +733,7 @@ def _ofo_insert(sk: TcpSock, skb: TcpSkb) -> bool:
             break
         tcp_dsack_extend(sk, nxt.seq, nxt.end_seq)
         stats[LINUX_MIB_TCPOFOMERGE] += 1
-        sk.sk_rmem_alloc -= nxt.truesize
+        sk.sk_rmem_alloc -= nxt.charged
         del ofo[i]
     return True
 
@@ -735,7 +744,7 @@ def tcp_fin(sk: TcpSock) -> None:
     sk.sk_shutdown |= RCV_SHUTDOWN
     sk.sock_set_flag(SOCK_DONE)
     state = sk.sk_state
-    if state == TCP_SYN_RECV or state == TCP_ESTABLISHED:
+    if state in (TCP_SYN_RECV, TCP_ESTABLISHED):
         tcp_set_state(sk, TCP_CLOSE_WAIT)
         inet_csk_enter_pingpong_mode(sk)
     elif state == TCP_FIN_WAIT1:
@@ -745,7 +754,7 @@ def tcp_fin(sk: TcpSock) -> None:
         tcp_send_ack(sk)
         tcp_time_wait(sk, TCP_TIME_WAIT, 0)
     for skb in sk.out_of_order_queue:
-        sk.sk_rmem_alloc -= skb.truesize
+        sk.sk_rmem_alloc -= skb.charged
     sk.out_of_order_queue = []
     if sk.rx_opt.sack_ok:
         sk.duplicate_sack = None
@@ -771,6 +780,13 @@ def tcp_urg(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> None:
                 sk.sk_data_ready()
 
 
+def sk_send_sigurg(sk: TcpSock) -> None:
+    """Send SIGURG to the owner of the file, fcntl(2) F_SETOWN."""
+    sock = sk.sk_socket
+    if sock is not None and sock.file is not None and send_sigurg(sock.file):
+        sk.sk_wake_async(SOCK_WAKE_URG, POLL_PRI)
+
+
 def _check_urg(sk: TcpSock, th: Tcphdr) -> None:
     ptr = th.urg_ptr
     if ptr and not sk.sk_net.ipv4.sysctl_tcp_stdurg:
@@ -780,7 +796,7 @@ def _check_urg(sk: TcpSock, th: Tcphdr) -> None:
         return
     if sk.urg_data and not after(ptr, sk.urg_seq):
         return
-    sk.sk_send_sigurg()
+    sk_send_sigurg(sk)
     queue = sk.sk_receive_queue
     if sk.urg_seq == sk.copied_seq and sk.urg_data and not sk.sock_flag(SOCK_URGINLINE) and sk.copied_seq != sk.rcv_nxt:
         # the old urgent byte stands at the read position: it is skipped
@@ -789,17 +805,6 @@ def _check_urg(sk: TcpSock, th: Tcphdr) -> None:
             first = queue[0]
             if isinstance(first, TcpSkb) and not before(sk.copied_seq, first.end_seq):
                 queue.popleft()
-                sk.sk_rmem_alloc -= first.truesize
+                sk.sk_rmem_alloc -= first.charged
     sk.urg_data = TCP_URG_NOTYET
     sk.urg_seq = ptr
-
-
-def urg_is_read(sk: TcpSock) -> bool:
-    """Tell whether the urgent byte was taken already."""
-    return bool(sk.urg_data & TCP_URG_READ)
-
-
-def wall_ns(sk: TcpSock) -> int:
-    """Return the wall clock in nanoseconds, for receive timestamps."""
-    clock = sk.sk_net.kernel.clock
-    return clock.now_ns + clock.realtime_offset_ns - 0 * BOOT_NS

@@ -33,12 +33,12 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     TCP_ECN_DEMAND_CWR,
     TCP_ECN_OK,
     TCP_ECN_QUEUE_CWR,
+    TCP_INIT_CWND,
     TCP_NAGLE_CORK,
     TCP_NAGLE_PUSH,
     TCPCB_LOST,
     TCPCB_SACKED_ACKED,
     TCPCB_SACKED_RETRANS,
-    TCP_INIT_CWND,
     SkbList,
     TcpSkb,
     TcpSock,
@@ -419,8 +419,7 @@ def tcp_skb_clone(skb: TcpSkb) -> TcpSkb:
     nskb.gso_size = skb.gso_size
     nskb.gso_segs = skb.pcount
     nskb.truesize = SKB_TRUESIZE_HEAD + skb.len
-    nskb.tx_flags = skb.tx_flags
-    nskb.tskey = skb.tskey
+    nskb.origin = skb
     return nskb
 
 
@@ -720,10 +719,10 @@ def tcp_mss_split_point(sk: TcpSock, skb: TcpSkb, mss_now: int, max_segs: int, n
 def tcp_grow_skb(sk: TcpSock, skb: TcpSkb, amount: int) -> None:
     """Fill a segment from the next one where both are still unsent and may be joined."""
     nxt = skb.next
-    if nxt is None or skb.eor or skb.zc is not nxt.zc or nxt.tcp_flags & TCPHDR_FIN and nxt.len == 0:
+    if nxt is None or skb.eor or skb.zc is not nxt.zc or (nxt.tcp_flags & TCPHDR_FIN and nxt.len == 0):
         return
     count = min(amount, nxt.len)
-    if count <= 0 or nxt.eor and count < nxt.len:
+    if count <= 0 or (nxt.eor and count < nxt.len):
         return
     if skb.tx_flags or nxt.tx_flags:
         return
@@ -785,11 +784,7 @@ def tcp_cwnd_application_limited(sk: TcpSock) -> None:
 
 def tcp_cwnd_validate(sk: TcpSock, is_cwnd_limited: bool) -> None:
     """Track whether the congestion window is in use."""
-    if (
-        not before(sk.snd_una, sk.cwnd_usage_seq)
-        or is_cwnd_limited
-        or (not sk.is_cwnd_limited and sk.packets_out > sk.max_packets_out)
-    ):
+    if not before(sk.snd_una, sk.cwnd_usage_seq) or is_cwnd_limited or (not sk.is_cwnd_limited and sk.packets_out > sk.max_packets_out):
         sk.is_cwnd_limited = is_cwnd_limited
         sk.max_packets_out = sk.packets_out
         sk.cwnd_usage_seq = sk.snd_nxt
@@ -921,9 +916,7 @@ def tcp_should_expand_sndbuf(sk: TcpSock) -> bool:
     """Tell whether the send buffer limits the connection."""
     if sk.sk_userlocks & SOCK_SNDBUF_LOCK or tcp_under_memory_pressure(sk):
         return False
-    if tcp_packets_in_flight(sk) >= sk.snd_cwnd:
-        return False
-    return True
+    return not tcp_packets_in_flight(sk) >= sk.snd_cwnd
 
 
 def tcp_sndbuf_expand(sk: TcpSock) -> None:

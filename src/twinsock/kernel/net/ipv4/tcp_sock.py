@@ -3,18 +3,22 @@
 Sequence numbers are ints in [0, 2**32), compared modulo 2**32 (RFC 9293 3.4). Windows and sequence distances are bytes,
 congestion windows are segments, round-trip times are microseconds with Linux's fixed-point scale where named so."""
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.net.core.request_sock import RequestSock
-from twinsock.kernel.net.core.skbuff import SkBuff
+from twinsock.kernel.net.core.skbuff import SkbDestructor, SkBuff, SockExtendedErr
 from twinsock.kernel.net.ipv4.inet_csk import InetCsk
+from twinsock.uapi.errno import EOPNOTSUPP
+from twinsock.uapi.errqueue import SO_EE_CODE_ZEROCOPY_COPIED, SO_EE_ORIGIN_ZEROCOPY
 from twinsock.wire.tcp import Tcphdr
 
 if TYPE_CHECKING:
+    from twinsock.kernel.net.core.net import Msghdr
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.sock import Proto
-    from twinsock.kernel.net.ipv4.route import Dst
     from twinsock.kernel.net.ipv4.tcp_cong import TcpCongestionOps
+    from twinsock.kernel.sched.task import Task
     from twinsock.kernel.time.timer import Timer
 
 M32: Final = 0xFFFFFFFF
@@ -79,6 +83,7 @@ TCP_NUM_SACKS: Final = 4
 
 # head of a segment: bytes of memory that its first byte costs (Measured: sheet 05, 5.2)
 SKB_TRUESIZE_HEAD: Final = 832
+ZEROCOPY_OMEM: Final = 832  # option memory of a zero-copy notification
 
 
 def before(a: int, b: int) -> bool:
@@ -132,12 +137,13 @@ class TcpSkb(SkBuff):
         self.tskey = 0
         self.txstamp_ack = False
         self.zc: UbufInfo | None = None  # MSG_ZEROCOPY notification shared by the segments of some calls
-        self.copied_bytes = 0  # received: bytes already taken by MSG_OOB skipping or peeking
         self.dsfield = 0  # received TOS or traffic class
         self.hop = 0  # received TTL or hop limit
         self.has_rxtstamp = False
         self.tcp_tw_isn = 0
-        self.on_loss_list = False
+        self.origin: TcpSkb | None = None  # received over loopback or veth: the segment in the sender's queue
+        self.freed = False  # the sender let go of it
+        self.charged = 0  # received: bytes of sk_rmem_alloc it stands for
 
     def linearize(self) -> None:
         """Join the pieces of a segment that grew by several writes."""
@@ -154,6 +160,11 @@ class TcpSkb(SkBuff):
         self.parts.append(piece)
         self.len += len(piece)
 
+    def saved_headers(self) -> bytes:
+        """Return the network and transport header as bytes, TCP_SAVED_SYN of tcp(7)."""
+        size = self.l3_len() - self.len
+        return self.l3_bytes()[:size]
+
 
 class UbufInfo:
     """`struct ubuf_info_msgzc`: the completion that one or several MSG_ZEROCOPY calls wait for."""
@@ -164,8 +175,18 @@ class UbufInfo:
         self.calls = 1
         self.bytelen = 0
         self.refcnt = 1
-        self.zerocopy = True
+        self.zerocopy = False  # every device of the twin copies, as loopback and TUN do
         self.mmp_bytes = 0
+
+
+class _Ofree(SkbDestructor):
+    def destruct(self, skb: SkBuff) -> None:
+        """Give the option memory of a notification back (sock_ofree)."""
+        if skb.sk is not None:
+            skb.sk.sk_omem_alloc -= ZEROCOPY_OMEM
+
+
+_OFREE: Final[SkbDestructor] = _Ofree()
 
 
 class SkbList:
@@ -270,12 +291,52 @@ class TcpRequestSock(RequestSock):
         self.snt_isn = 0
         self.rcv_nxt = 0
         self.ts_off = 0
+        self.snt_tsval_first = 0
         self.snt_synack_us = 0  # when the first SYN-ACK left, 0 after a retransmission
         self.last_oow_ack_time = 0
         self.tfo_listener = False
         self.txhash = 0
         self.syn_tos = 0
         self.pktopts: SkBuff | None = None
+
+
+class TcpFastopenOps:
+    """What Fast Open does at the points where the rest of TCP asks for it (tcp_fastopen.py implements it)."""
+
+    def cookie_check(self, sk: "TcpSock", fo: TcpFastopenRequest) -> tuple[bool, int]:
+        """Look for a cookie for the peer: (data may travel in the SYN, MSS to assume)."""
+        return False, sk.rx_opt.mss_clamp
+
+    def active_disable(self, sk: "TcpSock") -> None:
+        """Suspect a middlebox that drops data in SYNs."""
+
+    def active_disable_ofo_check(self, sk: "TcpSock") -> None:
+        """A Fast Open connection ends: look whether only its end ever arrived."""
+
+    def rcv_synack(self, sk: "TcpSock", skb: TcpSkb, th: Tcphdr) -> bool:
+        """Learn from the SYN-ACK; true when the data must be sent again."""
+        return False
+
+    def detect_blackhole(self, sk: "TcpSock", expired: bool) -> None:
+        """Repeated timeouts after a SYN with data."""
+
+    def synrecv_done(self, sk: "TcpSock") -> None:
+        """A child made from a SYN is confirmed."""
+
+    def sendmsg(self, task: "Task", sk: "TcpSock", msg: "Msghdr", uarg: UbufInfo | None) -> tuple[int, int]:
+        """Open a connection with the data of a call: (0 or -errno, bytes sent with the SYN)."""
+        return -EOPNOTSUPP, 0
+
+    def defer_connect(self, sk: "TcpSock") -> tuple[bool, int]:
+        """Let connect(2) wait for the first data: (it does, 0 or -errno)."""
+        return False, 0
+
+    def try_fastopen(self, sk: "TcpSock", skb: TcpSkb, req: TcpRequestSock) -> "tuple[TcpSock | None, bytes | None]":
+        """Make a child from a SYN with a good cookie: (child, cookie to announce)."""
+        return None, None
+
+
+_NO_FASTOPEN: Final = TcpFastopenOps()
 
 
 class TcpSock(InetCsk):
@@ -286,7 +347,6 @@ class TcpSock(InetCsk):
         self.sk_write_queue = SkbList()
         self.tcp_rtx_queue = SkbList()
         self.out_of_order_queue: list[TcpSkb] = []  # by seq, no overlap left unresolved
-        self.sk_dst_cache: Dst | None = None
         self.rx_opt = TcpOptionsReceived()
         self.tcp_header_len = 20
         self.gso_segs_max = 65535
@@ -350,6 +410,8 @@ class TcpSock(InetCsk):
         self.repair = False
         self.fastopen_connect = False
         self.fastopen_no_cookie = False
+        self.write_pending = 0  # tasks that wait to send
+        self.fastopen_ops: TcpFastopenOps = _NO_FASTOPEN
         self.fastopen_req: TcpFastopenRequest | None = None
         self.fastopen_rsk: TcpRequestSock | None = None
         self.fastopen_client_fail = 0
@@ -445,14 +507,36 @@ class TcpSock(InetCsk):
         self.keepalive_probes = 0
         self.thin_lto = False
         self.cork_autocork = False
-        self.sk_nospace = False  # SOCK_NOSPACE of the socket: somebody waits for room
         self.zckey = 0
         self.sk_orphaned = False
 
     def zc_put(self, zc: UbufInfo) -> None:
-        """Drop one segment's hold on a zero-copy notification; the last one queues it."""
+        """Drop one hold on a zero-copy notification; the last one queues it (sheet 05, 5.6)."""
         zc.refcnt -= 1
+        if zc.refcnt == 0 and zc.calls:
+            self._zerocopy_complete(zc)
 
-    def sock_put_final(self) -> None:
-        """Give up the reference that the connection tables and timers held."""
-        self.sk_refcnt -= 1
+    def _zerocopy_complete(self, zc: UbufInfo) -> None:
+        """Tell the program that calls `id` to `id + calls - 1` are done with its memory (__msg_zerocopy_callback)."""
+        last = (zc.id + zc.calls - 1) & M32
+        queue = self.sk_error_queue
+        if self.sk_flags & 1:  # SOCK_DEAD: nobody is left to read it
+            self.sk_omem_alloc -= ZEROCOPY_OMEM
+            return
+        if queue:
+            ee = queue[-1].ee
+            if ee is not None and ee.ee_origin == SO_EE_ORIGIN_ZEROCOPY and (ee.ee_data + 1) & M32 == zc.id:
+                ee.ee_data = last
+                self.sk_omem_alloc -= ZEROCOPY_OMEM
+                self.sk_error_report()
+                return
+        skb = SkBuff()
+        skb.truesize = 0
+        skb.sk = self
+        skb.destructor = _OFREE
+        code = 0 if zc.zerocopy else SO_EE_CODE_ZEROCOPY_COPIED
+        skb.ee = SockExtendedErr(0, SO_EE_ORIGIN_ZEROCOPY, 0, code, zc.id, last)
+        if queue is None:
+            queue = self.sk_error_queue = deque()
+        queue.append(skb)
+        self.sk_error_report()

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from twinsock.kernel.net.core.sock import SHUTDOWN_MASK, SOCK_BINDPORT_LOCK, SOCK_DEAD
+from twinsock.kernel.net.core.sock import SHUTDOWN_MASK, SOCK_BINDPORT_LOCK, SOCK_DEAD, sock_put
 from twinsock.kernel.net.ipv4.inet_csk import (
     inet_csk_clear_delack_timer,
     inet_csk_clear_xmit_timer,
@@ -61,7 +61,7 @@ def tcp_set_state(sk: TcpSock, state: int) -> None:
         if oldstate == TCP_SYN_RECV:
             stats[TCP_MIB_CURRESTAB] += 1
     else:
-        counted = oldstate == TCP_ESTABLISHED or oldstate == TCP_CLOSE_WAIT
+        counted = oldstate in (TCP_ESTABLISHED, TCP_CLOSE_WAIT)
         if state == TCP_CLOSE:
             if counted:
                 stats[TCP_MIB_ESTABRESETS] += 1
@@ -166,6 +166,7 @@ def sk_wmem_queued_add(sk: TcpSock, val: int) -> None:
 def tcp_wmem_free_skb(sk: TcpSock, skb: TcpSkb) -> None:
     """Free a segment of the write or retransmit queue and complete its zero-copy calls."""
     sk.sk_wmem_queued -= skb.truesize
+    skb.freed = True
     if skb.zc is not None:
         sk.zc_put(skb.zc)
         skb.zc = None
@@ -227,7 +228,7 @@ def inet_csk_destroy_sock(sk: TcpSock) -> None:
     if sk.sk_orphaned:
         sk.sk_orphaned = False
         prot.orphan_count -= 1
-    sk.sock_put_final()
+    sock_put(sk)
 
 
 def reqsk_fastopen_remove(sk: TcpSock, reset: bool) -> None:

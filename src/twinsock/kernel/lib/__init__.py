@@ -1,0 +1,1 @@
+"""The twin's part of Linux's lib/."""
