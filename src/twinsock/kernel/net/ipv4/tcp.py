@@ -32,7 +32,6 @@ from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_DEFER_CONNECT
 from twinsock.kernel.net.ipv4.tcp_control import tcp_send_ack
 from twinsock.kernel.net.ipv4.tcp_data import tcp_epollin_ready, tcp_rcv_space_adjust
 from twinsock.kernel.net.ipv4.tcp_output import (
-    _tcp_select_window,
     sk_stream_is_writeable,
     sk_stream_write_space,
     tcp_push_one,
@@ -41,6 +40,7 @@ from twinsock.kernel.net.ipv4.tcp_output import (
     tcp_send_mss,
     tcp_slow_start_after_idle_check,
     tcp_stream_memory_free,
+    tcp_window_to_offer,
 )
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
@@ -567,7 +567,7 @@ def tcp_cleanup_rbuf(sk: TcpSock, copied: int) -> None:
     if copied > 0 and not time_to_ack and not sk.sk_shutdown & RCV_SHUTDOWN:
         window_now = tcp_receive_window(sk)
         if 2 * window_now <= sk.window_clamp:
-            new_window = _tcp_select_window(sk)
+            new_window = tcp_window_to_offer(sk)
             time_to_ack = new_window != 0 and new_window >= 2 * window_now
     if time_to_ack:
         tcp_mstamp_refresh(sk)

@@ -27,7 +27,6 @@ from twinsock.kernel.net.ipv4.inet_csk import (
 )
 from twinsock.kernel.net.ipv4.tcp_control import tcp_send_ack, tcp_send_delayed_ack
 from twinsock.kernel.net.ipv4.tcp_output import (
-    _tcp_select_window,
     tcp_adjust_rcv_ssthresh,
     tcp_check_space,
     tcp_current_mss,
@@ -37,6 +36,7 @@ from twinsock.kernel.net.ipv4.tcp_output import (
     tcp_space_from_win,
     tcp_under_memory_pressure,
     tcp_win_from_space,
+    tcp_window_to_offer,
 )
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
@@ -130,7 +130,7 @@ def _tcp_ack_snd_check(sk: TcpSock, ofo_possible: bool) -> None:
     ipv4 = sk.sk_net.ipv4
     unacked = (sk.rcv_nxt - sk.rcv_wup) & M32
     if (
-        (unacked > sk.ack_rcv_mss and ((sk.rcv_nxt - sk.copied_seq) & M32 < sk.sk_rcvlowat or _tcp_select_window(sk) >= sk.rcv_wnd))
+        (unacked > sk.ack_rcv_mss and ((sk.rcv_nxt - sk.copied_seq) & M32 < sk.sk_rcvlowat or tcp_window_to_offer(sk) >= sk.rcv_wnd))
         or tcp_in_quickack_mode(sk)
         or sk.ack_pending & ICSK_ACK_NOW
     ):

@@ -127,7 +127,7 @@ def tcp_adjust_rcv_ssthresh(sk: TcpSock) -> None:
         sk.rcv_ssthresh = max(sk.rcv_ssthresh, tcp_win_from_space(sk, unused))
 
 
-def _tcp_select_window(sk: TcpSock) -> int:
+def tcp_window_to_offer(sk: TcpSock) -> int:
     """Return the window that ought to be advertised, receiver's silly window avoidance included, RFC 9293 3.8.6.2.2."""
     mss = sk.ack_rcv_mss
     free_space = tcp_space(sk)
@@ -167,7 +167,7 @@ def tcp_select_window(sk: TcpSock) -> int:
         return 0
     wscale = sk.rx_opt.rcv_wscale
     cur_win = tcp_receive_window(sk)
-    new_win = _tcp_select_window(sk)
+    new_win = tcp_window_to_offer(sk)
     if new_win < cur_win:
         # RFC 9293 3.8.6: never take back what was promised
         if not sk.sk_net.ipv4.sysctl_tcp_shrink_window or not wscale:
