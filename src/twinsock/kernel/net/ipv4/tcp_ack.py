@@ -1,7 +1,7 @@
 """Processing acknowledgements: windows, SACK scoreboard, round-trip samples, congestion control (Linux: net/ipv4/tcp_input.c).
 
 RFC 9293 3.10.7.4 (ACK), RFC 2018, RFC 2883 (D-SACK), RFC 5961 5. Left out: merging of SACKed segments in the retransmit queue
-(TCPSackShifted, TCPSackMerged and TCPSackShiftFallback stay 0)."""
+(D-tcp-2)."""
 
 from typing import Final
 

@@ -1,7 +1,7 @@
 """Building and sending segments: windows, MSS, Nagle, TSO sizing, the send loop (Linux: net/ipv4/tcp_output.c).
 
 RFC 9293 3.7, 3.8.6, RFC 7323, RFC 1122 4.2.3.4. Retransmission is in tcp_retransmit.py; SYN, FIN, RST and bare
-acknowledgements are in tcp_control.py; Twin: no TCP small queues, since nothing holds sent segments below the socket."""
+acknowledgements are in tcp_control.py; left out: TCP small queues (D-tcp-1)."""
 
 from typing import Final
 
