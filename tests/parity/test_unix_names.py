@@ -327,3 +327,29 @@ def test_unbound_names_and_unconnected_peers_are_told_apart() -> None:
         return out
 
     same(program)
+
+
+def test_abstract_names_belong_to_a_namespace_and_paths_to_the_file_system() -> None:
+    def program(k: System) -> object:
+        path, abstract = k.listener(STREAM, "s"), k.listener(STREAM, "\0n")
+        datagrams = k.bound(DGRAM, "d")
+        k.max_dgram_qlen(3)
+        k.unshare()
+        client = k.socket(STREAM)
+        out = [k.connect(client, un("s")), k.connect(k.socket(STREAM), un("\0n")), k.connect(k.socket(DGRAM), un("\0n"))]
+        accepted = k.accept(path)
+        out += [k.send(client, b"across"), k.recv(accepted, 9), k.getpeername(client), k.peercred(client)]
+        out += [k.sendto(k.socket(DGRAM), b"x", un("d")), k.recvfrom(datagrams, 9), k.bind(k.socket(STREAM), un("\0n"))]
+        out += [k.bind(k.socket(STREAM), un("s")), k.poll(abstract), k.getint(client, 57), k.getint(accepted, 57)]
+        rows = k.proc_net_unix().split("\n")[1:-1]
+        receiver, sender = k.bound(DGRAM, "\0r"), k.client(DGRAM, "\0r")
+        sent = [k.send(sender, b"x", 0x40) for _ in range(13)]
+        return [
+            *out[:-2],
+            len(rows),
+            sorted(row.split(" ", 1)[1].split()[-1] for row in rows if "@" in row or row.endswith(" s")),
+            sent,
+            k.poll(receiver),
+        ]
+
+    same(program)

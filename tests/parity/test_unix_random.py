@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.parity.unix_system import DGRAM, SEQPACKET, STREAM, System, rights, same, un
+from tests.parity.unix_system import DGRAM, NONBLOCK, SEQPACKET, STREAM, System, rights, same, un
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -133,6 +133,65 @@ def test_paths_in_random_order_look_alike_on_both_kernels(seed: int) -> None:
         for _ in range(120):
             out.append(_file_step(k, rng, fds))
             out.append([k.stat(name) for name in ("a", "b", "a/c", "b/c", "link")])
+        return out
+
+    same(program)
+
+
+ADDRESSES = (un("\0one"), un("\0two"), un("one"), un("two"), b"\1\0", b"\0\0")
+
+
+def _socket_step(k: System, rng: random.Random, fds: list[int]) -> object:
+    what = rng.randrange(20)
+    fd = rng.choice(fds)
+    addr = rng.choice(ADDRESSES)
+    if what < 3:
+        type_ = rng.choice((STREAM, STREAM, DGRAM, SEQPACKET))
+        fds.append(int(k.socket(type_ | NONBLOCK)))
+        return ("socket", type_)
+    if what < 4:
+        a, b = k.socketpair(rng.choice((STREAM, DGRAM, SEQPACKET)) | NONBLOCK)
+        fds += [a, b]
+        return "pair"
+    if what < 6 and len(fds) > 3:
+        fds.remove(fd)
+        return ("close", k.close(fd))
+    if what == 7:
+        got = k.accept(fd, NONBLOCK)
+        if isinstance(got, int):
+            fds.append(got)
+            return "accepted"
+        return ("accept", got)
+    calls = {
+        6: lambda: k.listen(fd, rng.randrange(3)),
+        8: lambda: k.bind(fd, addr) if addr != b"\1\0" else None,
+        9: lambda: k.bind(fd, addr) if addr != b"\1\0" else None,
+        10: lambda: k.connect(fd, addr),
+        11: lambda: k.connect(fd, addr),
+        12: lambda: k.connect(fd, addr),
+        13: lambda: k.send(fd, b"data", NOSIGNAL),
+        14: lambda: k.send(fd, b"more", NOSIGNAL),
+        15: lambda: k.sendto(fd, b"to", addr, NOSIGNAL),
+        16: lambda: k.recvfrom(fd, 3),
+        17: lambda: k.recvfrom(fd, 9),
+        18: lambda: k.shutdown(fd, rng.randrange(3)),
+        19: lambda: k.unlink(rng.choice(("one", "two"))),
+    }
+    return (what, addr, calls[what]() if what in calls else None)
+
+
+def _look_at_all(k: System, fds: list[int]) -> list[object]:
+    return [(k.poll(fd), k.getsockname(fd), k.getpeername(fd), k.ioctl(fd, INQ), k.ioctl(fd, OUTQ), k.getint(fd, 30)) for fd in fds]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_connections_in_random_order_look_alike_on_both_kernels(seed: int) -> None:
+    def program(k: System) -> object:
+        rng = random.Random(seed)
+        fds = [int(k.socket(type_ | NONBLOCK)) for type_ in (STREAM, STREAM, DGRAM, SEQPACKET)]
+        out: list[object] = []
+        for _ in range(150):
+            out += [_socket_step(k, rng, fds), _look_at_all(k, fds)]
         return out
 
     same(program)

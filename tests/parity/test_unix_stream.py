@@ -506,3 +506,18 @@ def test_interrupting_nothing_connect_twice_and_reuse_after_failure() -> None:
         return [*out, k.connect(fd, un("\0l")), k.connect(fd, b"\0\0" + bytes(14)), k.poll(fd)]
 
     same(program)
+
+
+@ALL_TYPES
+def test_flags_that_mean_nothing_here_are_ignored(type_: int) -> None:
+    def program(k: System) -> object:
+        a, b = k.socketpair(type_)
+        out = []
+        for flag in (4, 8, 0x10, 0x20, 0x80, 0x200, 0x400, 0x800, 0x2000, 0x8000, 0x10000, 0x40000, 0x20000000):
+            out += [k.send(a, b"x", flag | DONTWAIT), k.message(b, 9, 0, DONTWAIT)]
+        for flag in (4, 8, 0x10, 0x80, 0x200, 0x400, 0x800, 0x2000, 0x8000, 0x10000, 0x20000000):
+            k.send(a, b"y")
+            out += [k.message(b, 9, 0, flag | DONTWAIT), k.recv(b, 9, flag | DONTWAIT)]
+        return out
+
+    same(program)

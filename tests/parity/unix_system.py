@@ -209,6 +209,7 @@ class System:
     def diag(self, req: UnixDiagReq, dump: bool = True) -> Any: ...
     def file_ino(self, path: str) -> int: ...
     def read_only(self) -> None: ...
+    def unshare(self) -> None: ...
     def fprog(self, count: int, raw: bytes) -> bytes: ...
     def epoll(self, fd: int, events: int) -> int: ...
     def epoll_wait(self, epfd: int, timeout_ms: int = 0) -> Result: ...
@@ -488,6 +489,9 @@ class Host(System):
             assert _libc.mount(args[0] or b"none", args[1], None, ctypes.c_ulong(args[2]), None) == 0
         os.chdir(here)
 
+    def unshare(self) -> None:
+        assert _libc.unshare(0x40000000) == 0
+
     def fprog(self, count: int, raw: bytes) -> bytes:
         self.program = ctypes.create_string_buffer(raw, len(raw))
         return struct.pack("HxxxxxxP", count, ctypes.addressof(self.program))
@@ -746,6 +750,9 @@ class Twin(System):
         assert isinstance(self.task, _ProgramTask)
         self.task.memory = raw
         return struct.pack("HxxxxxxQ", count, _ProgramTask.ADDRESS)
+
+    def unshare(self) -> None:
+        assert self.task.kernel.unshare_net(self.task) == 0
 
     def read_only(self) -> None:
         namei.rootfs(self.task.kernel).read_only = True
