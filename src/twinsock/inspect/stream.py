@@ -7,12 +7,15 @@ A dump is cut into runs: neighbouring messages of one length, so that a run is a
 from __future__ import annotations
 
 from struct import Struct
+from sys import byteorder
 
 from twinsock.inspect.ask import ATTEMPTS, interrupted, no_handler
+from twinsock.inspect.filter import Subject
 from twinsock.inspect.port import DumpInterrupted
 from twinsock.inspect.sockets import protocol_name
+from twinsock.uapi.errno import EINVAL
 from twinsock.uapi.in_ import IPPROTO_TCP
-from twinsock.uapi.inet_diag import TCPDIAG_GETSOCK
+from twinsock.uapi.inet_diag import INET_DIAG_CGROUP_ID, INET_DIAG_MARK, TCPDIAG_GETSOCK
 from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_HDRLEN
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
 from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNSPEC
@@ -23,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from twinsock.inspect.filter import Condition
     from twinsock.inspect.port import KernelPort
 
 _LEAST = NLMSG_HDRLEN + MSG_SIZE
@@ -117,6 +121,42 @@ def _all_equal(data: bytes, start: int, stride: int, count: int, head: bytes) ->
     return data[stop - stride + 2 : stop - stride + 4] == head[2:4]
 
 
+def dump_kept(
+    port: KernelPort,
+    families: Sequence[int],
+    protocol: int,
+    states: int,
+    ext: int,
+    program: bytes | None,
+    condition: Condition | None,
+    netns: int = 0,
+) -> list[Run]:
+    """Dump the sockets that fulfil a condition: by its bytecode, or compared here where the kernel has none for it.
+
+    `program` is None if it is too long for the kernel. Raises OSError and NotAvailable.
+    """
+    if program is not None:
+        try:
+            return runs(port, families, protocol, states, ext, program, netns)
+        except OSError as error:
+            if error.errno != EINVAL or not program:
+                raise
+    assert condition is not None
+    return kept(runs(port, families, protocol, states, ext, b"", netns), condition)
+
+
+def kept(found: Sequence[Run], condition: Condition) -> list[Run]:
+    """Keep the messages of sockets that fulfil a condition. Which ports were chosen by the kernel no message tells."""
+    left: list[Run] = []
+    for stride, data in found:
+        for start in range(0, len(data), stride):
+            piece = data[start : start + stride]
+            for sock in sockets([(stride, piece)], 0, 0):
+                if condition.matches(sock.subject()):
+                    left.append((stride, piece))
+    return left
+
+
 class InetSocket:
     """One message with its attributes by number, for what a plain table has no column for."""
 
@@ -139,6 +179,14 @@ class InetSocket:
         self.uid = 0
         self.inode = 0
         self.attributes: dict[int, bytes] = {}
+
+    def subject(self) -> Subject:
+        """Give what a filter looks at."""
+        subject = Subject(self.family, self.local, self.local_port, self.remote, self.remote_port)
+        subject.ifindex = self.ifindex
+        subject.mark = int.from_bytes(self.attributes.get(INET_DIAG_MARK, b""), byteorder)
+        subject.cgroup = int.from_bytes(self.attributes.get(INET_DIAG_CGROUP_ID, b""), byteorder)
+        return subject
 
 
 def sockets(found: Sequence[Run], protocol: int, netns: int) -> Iterator[InetSocket]:

@@ -35,8 +35,6 @@ def _run(options: Options) -> int:
     from twinsock.ui.ss_run import View, fill
     from twinsock.ui.ss_sheet import Sheet
 
-    if options.words:
-        raise UsageError("filters other than state and exclude are not there yet")
     view = View(HostPort(), options)
     states = options.states & (options.states - 1)
     sheet = Sheet(netid=len(options.tables) > 1, state=states != 0, header=not options.has("no-header"))

@@ -84,7 +84,7 @@ def inet_extra(view: View, sock: InetSocket) -> str:
     if options.has("inet-sockopt"):
         bits = int.from_bytes(attributes.get(INET_DIAG_SOCKOPT, b"")[:2], "little")
         names = "".join([" " + name for bit, name in _SOCKOPTS if bits >> bit & 1])
-        text += ("" if one_line else "\n\t") + f"inet-sockopt: ({names})"
+        text += (" " if one_line else "\n\t") + f"inet-sockopt: ({names})"
     if options.has("memory", "info"):
         text += "" if one_line else "\n\t"
         if options.has("memory"):

@@ -42,6 +42,7 @@ def add_from_proc(sheet: Sheet, view: View, table: str, netns: int, error: OSErr
     from twinsock.inspect.procnet import proc_sockets
 
     name = table.upper()
+    condition = view.condition(netns)
     if isinstance(error, ProcessLookupError) or table == "mptcp":
         view.note(f"{name} sockets are not shown: {error.strerror}")
         return
@@ -63,6 +64,8 @@ def add_from_proc(sheet: Sheet, view: View, table: str, netns: int, error: OSErr
                 sock.rqueue, sock.wqueue = record.rqueue, max(record.wqueue, 0)
                 sock.timer, sock.expires_ms, sock.retransmits = record.timer, record.expires_ms, record.retransmits
                 sock.uid, sock.inode = record.uid, record.inode
+                if condition is not None and not condition.matches(sock.subject()):
+                    continue
                 local, lport, peer, pport = endpoints(view, table, sock)
                 queues = str(sock.rqueue), str(sock.wqueue)
                 sheet.add((table, STATE_NAMES[sock.state], *queues, local, ":" + lport, peer, ":" + pport, view.users(sock.inode)))

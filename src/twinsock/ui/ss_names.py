@@ -36,6 +36,22 @@ def cgroup_path(number: int) -> str:
     return _cgroups.get(number) or f"unreachable:{number:x}"
 
 
+def cgroup_number(path: str) -> int:
+    """Give the number of a cgroup, by its path in the file system or below the mount of cgroup2. Raises UsageError."""
+    import os
+
+    from twinsock.ui.args import UsageError, printable
+
+    mount = _cgroup_mount()
+    for folder in (path, f"{mount}/{path}" if mount else path):
+        try:
+            if not mount or os.stat(folder).st_dev == os.stat(mount).st_dev:
+                return os.stat(folder).st_ino
+        except (OSError, ValueError):
+            continue
+    raise UsageError(f"there is no cgroup {printable(path)}" + ("" if mount else ": cgroup2 is not mounted"))
+
+
 def _cgroup_mount() -> str:
     """Find where cgroup2 is mounted, empty if it is not."""
     try:

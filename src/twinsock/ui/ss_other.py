@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twinsock.inspect.filter import Subject
 from twinsock.ui.ss_extra import SKMEM_NAMES, arrows
 from twinsock.ui.ss_sheet import STATE_NAMES
 
@@ -19,6 +20,7 @@ UNIX_TYPES = {_STREAM: ("unix_stream", "u_str"), _DGRAM: ("unix_dgram", "u_dgr")
 PACKET_TYPES = {_RAW: ("packet_raw", "p_raw"), _DGRAM: ("packet_dgram", "p_dgr")}
 VSOCK_TYPES = {_STREAM: ("vsock_stream", "v_str"), _DGRAM: ("vsock_dgram", "v_dgr"), _SEQPACKET: ("vsock_stream", "v_str")}
 CLOSED = 7
+_AF_UNIX, _AF_NETLINK, _AF_PACKET = 1, 16, 17
 _ALL_PROTOCOLS = 3
 _ANY = 0xFFFFFFFF
 _NETLINK_NAMES = {
@@ -159,3 +161,31 @@ def _skmem(words: tuple[int, ...] | None) -> str:
     if words is None:
         return ""
     return " skmem:({})".format(",".join([f"{name}{word}" for name, word in zip(SKMEM_NAMES, words, strict=False)]))
+
+
+def unix_subject(record: UnixRecord, names: dict[int, str]) -> Subject:
+    """Give what a filter looks at; `names` are those of the other ends by inode."""
+    from twinsock.inspect.unix import format_name
+
+    subject = Subject(_AF_UNIX, b"", record.inode, b"", record.peer or 0)
+    if record.name:
+        subject.local_name = format_name(record.name)
+    subject.remote_name = names.get(record.peer or 0, "")
+    name = subject.local_name
+    subject.autobound = not name or (len(name) == 6 and name[0] == "@" and not name[1:].strip("0123456789abcdef"))
+    return subject
+
+
+def packet_subject(record: PacketRecord) -> Subject:
+    """Give what a filter looks at: the protocol's name, the interface."""
+    subject = Subject(_AF_PACKET, b"", 0, b"", 0)
+    subject.ifindex = record.ifindex or 0
+    subject.local_name = "*" if record.num == _ALL_PROTOCOLS else _ETHERNET_NAMES.get(record.num, str(record.num))
+    return subject
+
+
+def netlink_subject(record: NetlinkRecord) -> Subject:
+    """Give what a filter looks at: the protocol's name, the port id."""
+    subject = Subject(_AF_NETLINK, b"", record.portid, b"", record.dst_portid)
+    subject.local_name = netlink_name(record.protocol)
+    return subject

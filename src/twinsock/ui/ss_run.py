@@ -6,6 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from twinsock.inspect.filter import Condition
     from twinsock.inspect.links import Links
     from twinsock.inspect.netlink_sockets import NetlinkRecord
     from twinsock.inspect.owners import OwnerTable
@@ -31,10 +32,44 @@ class View:
         self.resolve = options.has("resolve") and not self.numeric
         self.notes: list[str] = []
         self.owners: OwnerTable | None = None
+        self._conditions: dict[int, Condition] = {}
         self._links: dict[int, Links] = {}
         self._services: dict[tuple[int, str], str] = {}
         self._ephemeral: tuple[int, int] | None = None
         self._users: dict[int, str] = {}
+
+    def condition(self, netns: int) -> Condition | None:
+        """Read the filter as it is to be understood in a namespace. Raises UsageError."""
+        if not self.options.words:
+            return None
+        if netns not in self._conditions:
+            from twinsock.ui.ss_filter import Parser
+            from twinsock.ui.ss_names import cgroup_number
+
+            names = all(table.startswith(("unix", "netlink")) for table in self.options.tables)
+            parser = Parser(self.options.words, lambda name: self._ifindex(name, netns), cgroup_number, names)
+            self._conditions[netns] = parser.parse()
+        return self._conditions[netns]
+
+    def _ifindex(self, name: str, netns: int) -> int:
+        """Find an interface by name or number. Raises UsageError."""
+        from twinsock.ui.args import UsageError, printable
+
+        link = self.links(netns).by_name.get(name)
+        if link is not None:
+            return link.index
+        if name.isascii() and name.isdecimal() and len(name) < 10:
+            return int(name)
+        raise UsageError(f"there is no interface {printable(name)}")
+
+    def links(self, netns: int) -> Links:
+        """List the interfaces of a namespace, once."""
+        links = self._links.get(netns)
+        if links is None:
+            from twinsock.inspect.links import get_links
+
+            links = self._links[netns] = get_links(self.port, netns)
+        return links
 
     def note(self, sentence: str) -> None:
         """Keep a sentence for the end, once."""
@@ -109,12 +144,7 @@ class View:
 
     def device(self, index: int, netns: int) -> str:
         """Name an interface."""
-        links = self._links.get(netns)
-        if links is None:
-            from twinsock.inspect.links import get_links
-
-            links = self._links[netns] = get_links(self.port, netns)
-        return links.name(index)
+        return self.links(netns).name(index)
 
     def cgroup(self, number: int) -> str:
         """Name a cgroup by its number: its path below the mount of cgroup2, or `unreachable:NUMBER`."""
@@ -157,16 +187,16 @@ def _other_rows(view: View, kind: str, netns: int) -> list[Row]:
     options = view.options
     try:
         if kind == "unix":
-            return [ss_other.unix_row(view, record) for record in _unix_records(view, netns)]
+            return [ss_other.unix_row(view, record) for record in unix_records(view, netns)]
         if kind == "vsock":
-            return [ss_other.vsock_row(view, record) for record in _vsock_records(view, netns)]
+            return [ss_other.vsock_row(view, record) for record in vsock_records(view, netns)]
         if not options.states >> ss_other.CLOSED & 1:
             return []
         if kind == "packet":
-            return [ss_other.packet_row(view, record) for record in _packet_records(view, netns)]
+            return [ss_other.packet_row(view, record) for record in packet_records(view, netns)]
         if kind == "netlink":
-            return [ss_other.netlink_row(view, record) for record in _netlink_records(view, netns)]
-        return [ss_other.xdp_row(view, record) for record in _xdp_records(view, netns)]
+            return [ss_other.netlink_row(view, record) for record in netlink_records(view, netns)]
+        return [ss_other.xdp_row(view, record) for record in xdp_records(view, netns)]
     except OSError as error:
         _excuse(view, kind.upper(), error)
         return []
@@ -182,29 +212,41 @@ def _excuse(view: View, name: str, error: OSError) -> None:
         view.note(f"{name} sockets are not shown: {error.strerror}")
 
 
-def _unix_records(view: View, netns: int) -> list[UnixRecord]:
-    from twinsock.inspect.unix import SHOW_ALL, unix_sockets
+def unix_records(view: View, netns: int) -> list[UnixRecord]:
+    from twinsock.inspect.unix import SHOW_ALL, format_name, unix_sockets
+    from twinsock.ui import ss_other
     from twinsock.ui.ss_other import UNIX_TYPES
 
     found = unix_sockets(view.port, view.options.states, SHOW_ALL, netns, view.notes)
-    return [record for record in found if UNIX_TYPES.get(record.type, ("",))[0] in view.options.tables]
+    chosen = [record for record in found if UNIX_TYPES.get(record.type, ("",))[0] in view.options.tables]
+    condition = view.condition(netns)
+    if condition is None:
+        return chosen
+    names = {record.inode: format_name(record.name) for record in found if record.name}
+    return [record for record in chosen if condition.matches(ss_other.unix_subject(record, names))]
 
 
-def _packet_records(view: View, netns: int) -> list[PacketRecord]:
+def packet_records(view: View, netns: int) -> list[PacketRecord]:
     from twinsock.inspect.packet import SHOW_ALL, packet_sockets
+    from twinsock.ui import ss_other
     from twinsock.ui.ss_other import PACKET_TYPES
 
     found = packet_sockets(view.port, SHOW_ALL, netns)
-    return [record for record in found if PACKET_TYPES.get(record.type, ("",))[0] in view.options.tables]
+    chosen = [record for record in found if PACKET_TYPES.get(record.type, ("",))[0] in view.options.tables]
+    condition = view.condition(netns)
+    return [record for record in chosen if condition is None or condition.matches(ss_other.packet_subject(record))]
 
 
-def _netlink_records(view: View, netns: int) -> list[NetlinkRecord]:
+def netlink_records(view: View, netns: int) -> list[NetlinkRecord]:
     from twinsock.inspect.netlink_sockets import SHOW_ALL, netlink_sockets
+    from twinsock.ui import ss_other
 
-    return netlink_sockets(view.port, SHOW_ALL, netns, False)
+    condition = view.condition(netns)
+    found = netlink_sockets(view.port, SHOW_ALL, netns, False)
+    return [record for record in found if condition is None or condition.matches(ss_other.netlink_subject(record))]
 
 
-def _vsock_records(view: View, netns: int) -> list[VsockRecord]:
+def vsock_records(view: View, netns: int) -> list[VsockRecord]:
     from twinsock.inspect.virtual import vsock_sockets
     from twinsock.ui.ss_other import VSOCK_TYPES
 
@@ -212,14 +254,15 @@ def _vsock_records(view: View, netns: int) -> list[VsockRecord]:
     return [record for record in found if VSOCK_TYPES.get(record.type, ("",))[0] in view.options.tables]
 
 
-def _xdp_records(view: View, netns: int) -> list[XdpRecord]:
+def xdp_records(view: View, netns: int) -> list[XdpRecord]:
     from twinsock.inspect.virtual import xdp_sockets
 
     return xdp_sockets(view.port, netns)
 
 
 def _fill_inet(sheet: Sheet, view: View, table: str, netns: int) -> None:
-    from twinsock.inspect.stream import runs
+    from twinsock.inspect.filter import compiled
+    from twinsock.inspect.stream import dump_kept
     from twinsock.ui.ss_inet import PROTOCOLS, add_runs
 
     options = view.options
@@ -229,8 +272,10 @@ def _fill_inet(sheet: Sheet, view: View, table: str, netns: int) -> None:
 
         ext = extensions(view)
     families = options.families
+    condition = view.condition(netns)
+    program = compiled(condition) if condition else b""
     try:
-        found = runs(view.port, families, PROTOCOLS[table], options.states, ext, b"", netns)
+        found = dump_kept(view.port, families, PROTOCOLS[table], options.states, ext, program, condition, netns)
     except OSError as error:
         from twinsock.inspect.port import NotAvailable
 
