@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from twinsock.inspect.owners import OwnerTable
     from twinsock.inspect.records import SocketRecord
+    from twinsock.inspect.stream import InetSocket
 
     class Namespace(Protocol):
         """One network namespace, as found."""
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
             """Tell who holds the sockets with these inodes (None: all sockets)."""
             ...
 
-        def reuse_flags(self, netns: int, sockets: Sequence[SocketRecord]) -> list[int]:
+        def reuse_flags(self, netns: int, sockets: Sequence[SocketRecord | InetSocket]) -> list[int]:
             """Give each socket's reuse flags: REUSEADDR 1, REUSEPORT 2, or -1 where they cannot be seen."""
             ...
 

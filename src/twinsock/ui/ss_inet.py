@@ -9,6 +9,8 @@ from twinsock.ui.ss_sheet import STATE_NAMES, Batch, BatchKit, Names, is_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from twinsock.inspect.stream import Run
     from twinsock.ui.ss_run import View
     from twinsock.ui.ss_sheet import Row, Sheet
@@ -26,19 +28,17 @@ def add_runs(sheet: Sheet, view: View, table: str, found: list[Run], netns: int)
     kit = BatchKit(table, Names(_host_of_word), Names(lambda key: ":" + view.service(_swapped(key), table)), view.users_of(table))
     for stride, data in found if plain else ():
         if len(data) >= _SMALL_RUN * stride and is_plain(stride, data, _AF_INET):
-            batch = Batch(kit, stride, data)
-            batch.measure(sheet)
-            sheet.parts.append(batch)
+            sheet.add_batch(Batch(kit, stride, data))
         else:
             for sock in sockets([(stride, data)], PROTOCOLS[table], netns):
                 sheet.add(row_of(view, table, sock))
     if not plain:
-        for sock in sockets(found, PROTOCOLS[table], netns):
+        for sock in view.prepared(sockets(found, PROTOCOLS[table], netns), netns):
             sheet.add(row_of(view, table, sock))
 
 
-def add_from_proc(sheet: Sheet, view: View, table: str, netns: int, error: OSError) -> None:
-    """Add what /proc/net tells where sock_diag has no handler or refuses; a note says what is missing."""
+def sockets_from_proc(view: View, table: str, netns: int, error: OSError) -> Iterator[InetSocket]:
+    """Read /proc/net where sock_diag has no handler or refuses; a note says what is missing."""
     from twinsock.inspect.procnet import proc_sockets
 
     name = table.upper()
@@ -55,20 +55,17 @@ def add_from_proc(sheet: Sheet, view: View, table: str, netns: int, error: OSErr
             view.note(f"{name} sockets are not shown: {refused.strerror}")
             continue
         for record in found:
-            if view.options.states >> record.state & 1:
-                sock = InetSocket(PROTOCOLS[table], netns)
-                sock.family = record.family
-                sock.state = record.state
-                sock.local, sock.local_port = record.local, record.local_port
-                sock.remote, sock.remote_port = record.remote, record.remote_port
-                sock.rqueue, sock.wqueue = record.rqueue, max(record.wqueue, 0)
-                sock.timer, sock.expires_ms, sock.retransmits = record.timer, record.expires_ms, record.retransmits
-                sock.uid, sock.inode = record.uid, record.inode
-                if condition is not None and not condition.matches(sock.subject()):
-                    continue
-                local, lport, peer, pport = endpoints(view, table, sock)
-                queues = str(sock.rqueue), str(sock.wqueue)
-                sheet.add((table, STATE_NAMES[sock.state], *queues, local, ":" + lport, peer, ":" + pport, view.users(sock.inode)))
+            sock = InetSocket(PROTOCOLS[table], netns)
+            sock.from_proc = True
+            sock.family = record.family
+            sock.state = record.state
+            sock.local, sock.local_port = record.local, record.local_port
+            sock.remote, sock.remote_port = record.remote, record.remote_port
+            sock.rqueue, sock.wqueue = record.rqueue, max(record.wqueue, 0)
+            sock.timer, sock.expires_ms, sock.retransmits = record.timer, record.expires_ms, record.retransmits
+            sock.uid, sock.inode = record.uid, record.inode
+            if view.options.states >> record.state & 1 and (condition is None or condition.matches(sock.subject())):
+                yield sock
 
 
 def row_of(view: View, table: str, sock: InetSocket) -> Row:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from twinsock.inspect.filter import Condition
     from twinsock.inspect.links import Links
     from twinsock.inspect.netlink_sockets import NetlinkRecord
-    from twinsock.inspect.owners import OwnerTable
+    from twinsock.inspect.owners import Ghost, OwnerTable
     from twinsock.inspect.packet import PacketRecord
     from twinsock.inspect.port import KernelPort
-    from twinsock.inspect.stream import InetSocket
+    from twinsock.inspect.stream import InetSocket, Run
     from twinsock.inspect.unix import UnixRecord
     from twinsock.inspect.virtual import VsockRecord, XdpRecord
     from twinsock.ui.ss_options import Options
     from twinsock.ui.ss_sheet import Row, Sheet
 
 _EXTRA = ("extended", "memory", "info", "options", "tos", "cgroup", "inet-sockopt", "reuse", "unit", "ghosts", "threads")
+_CHUNK = 20_000
+_REUSE_TEXT = {-1: "?", 0: "-", 1: "addr", 2: "port", 3: "addr,port"}
 _SERVICE_PROTOCOL = {"tcp": "tcp", "udp": "udp", "mptcp": "tcp"}
 
 
@@ -37,6 +39,9 @@ class View:
         self._services: dict[tuple[int, str], str] = {}
         self._ephemeral: tuple[int, int] | None = None
         self._users: dict[int, str] = {}
+        self._reuse: dict[int, int] = {}
+        self.show_users = options.has("processes", "threads")
+        self.ours = options.has("reuse", "unit", "ghosts")
 
     def condition(self, netns: int) -> Condition | None:
         """Read the filter as it is to be understood in a namespace. Raises UsageError."""
@@ -90,12 +95,14 @@ class View:
 
     def users(self, inode: int) -> str:
         """Write who holds a socket: ` users:(("sshd",pid=7,fd=3))`; nothing if nobody is known to."""
-        if not inode or self.owners is None:
+        if not inode or self.owners is None or not self.show_users:
             return ""
         text = self._users.get(inode)
         if text is None:
             owners = self.owners
-            parts = [f'("{owners.source.comm(pid)}",pid={pid},fd={fd})' for pid, fd in owners.pid_fds(inode)]
+            name = owners.source.comm
+            tid = self.options.has("threads")
+            parts = [f'("{name(pid)}",pid={pid},{f"tid={pid}," if tid else ""}fd={fd})' for pid, fd in owners.pid_fds(inode)]
             text = self._users[inode] = f" users:({','.join(parts)})" if parts else ""
         return text
 
@@ -154,13 +161,64 @@ class View:
 
     def our_extra(self, inode: int, cookie: int) -> str:
         """Write what ss(8) lacks: reuse flags, the unit or container, the ghost that holds the socket."""
-        return ""
+        if not self.ours:
+            return ""
+        text = ""
+        if self.options.has("reuse"):
+            text += " reuse:" + _REUSE_TEXT[self.reuse(cookie)]
+        if self.options.has("unit"):
+            unit = self.unit(inode)
+            text += f" unit:{unit}" if unit else ""
+        if self.options.has("ghosts"):
+            ghost = self.ghost(inode)
+            if ghost is not None:
+                pid = f",pid={ghost.pid}" if ghost.pid >= 0 else ""
+                fd = f",fd={ghost.fd}" if ghost.fd >= 0 else ""
+                text += f" ghost:({ghost.kind}{pid}{fd})"
+        return text
+
+    def reuse(self, cookie: int) -> int:
+        """Tell REUSEADDR 1 | REUSEPORT 2 of a prepared socket, -1 if it cannot be seen."""
+        return self._reuse.get(cookie, -1)
+
+    def unit(self, inode: int) -> str:
+        """Name the systemd unit or the container of the first holder."""
+        holders = self.owners.pid_fds(inode) if self.owners is not None and inode else []
+        return self.owners.source.process(holders[0][0]).unit_or_container if self.owners is not None and holders else ""
+
+    def ghost(self, inode: int) -> Ghost | None:
+        """Tell why a socket is in no descriptor table; None if it is in one, or has no inode."""
+        return self.owners.ghost(inode) if self.owners is not None and inode else None
+
+    def prepared(self, found: Iterable[InetSocket], netns: int) -> Iterator[InetSocket]:
+        """Pass sockets on, after asking about many at once what is dear to ask about one."""
+        if not self.options.has("reuse", "ghosts"):
+            yield from found
+            return
+        chunk: list[InetSocket] = []
+        for sock in found:
+            chunk.append(sock)
+            if len(chunk) == _CHUNK:
+                self._prepare(chunk, netns)
+                yield from chunk
+                chunk = []
+        self._prepare(chunk, netns)
+        yield from chunk
+
+    def _prepare(self, chunk: list[InetSocket], netns: int) -> None:
+        if self.options.has("reuse") and chunk:
+            flags = self.port.reuse_flags(netns, chunk)
+            self._reuse = {sock.cookie: bits for sock, bits in zip(chunk, flags, strict=True)}
+        if self.options.has("ghosts") and self.owners is not None:
+            self.owners.explain_ghosts([sock.inode for sock in chunk if sock.inode])
 
     def extra(self, table: str, sock: InetSocket) -> str:
         """Write what follows the addresses."""
         users = self.users(sock.inode)
         if not self.wants_extra(table):
             return users
+        if sock.from_proc:
+            return users + self.our_extra(sock.inode, sock.cookie)
         from twinsock.ui.ss_extra import inet_extra
 
         return users + inet_extra(self, sock)
@@ -198,11 +256,11 @@ def _other_rows(view: View, kind: str, netns: int) -> list[Row]:
             return [ss_other.netlink_row(view, record) for record in netlink_records(view, netns)]
         return [ss_other.xdp_row(view, record) for record in xdp_records(view, netns)]
     except OSError as error:
-        _excuse(view, kind.upper(), error)
+        excuse(view, kind.upper(), error)
         return []
 
 
-def _excuse(view: View, name: str, error: OSError) -> None:
+def excuse(view: View, name: str, error: OSError) -> None:
     """Make a note of a missing handler, permission or namespace; other errors are raised."""
     from twinsock.inspect.port import NotAvailable
 
@@ -261,28 +319,32 @@ def xdp_records(view: View, netns: int) -> list[XdpRecord]:
 
 
 def _fill_inet(sheet: Sheet, view: View, table: str, netns: int) -> None:
+    from twinsock.inspect.port import NotAvailable
+    from twinsock.ui.ss_inet import add_runs, row_of, sockets_from_proc
+
+    try:
+        found = inet_runs(view, table, netns)
+    except OSError as error:
+        if not isinstance(error, (NotAvailable, PermissionError, ProcessLookupError)):
+            raise
+        for sock in sockets_from_proc(view, table, netns, error):
+            sheet.add(row_of(view, table, sock))
+        return
+    add_runs(sheet, view, table, found, netns)
+
+
+def inet_runs(view: View, table: str, netns: int) -> list[Run]:
+    """Dump one table of internet sockets with what is to be shown of them. Raises OSError."""
     from twinsock.inspect.filter import compiled
     from twinsock.inspect.stream import dump_kept
-    from twinsock.ui.ss_inet import PROTOCOLS, add_runs
+    from twinsock.ui.ss_inet import PROTOCOLS
 
-    options = view.options
     ext = 0
     if view.wants_extra(table):
         from twinsock.ui.ss_extra import extensions
 
         ext = extensions(view)
-    families = options.families
     condition = view.condition(netns)
     program = compiled(condition) if condition else b""
-    try:
-        found = dump_kept(view.port, families, PROTOCOLS[table], options.states, ext, program, condition, netns)
-    except OSError as error:
-        from twinsock.inspect.port import NotAvailable
-
-        if not isinstance(error, (NotAvailable, PermissionError, ProcessLookupError)):
-            raise
-        from twinsock.ui.ss_inet import add_from_proc
-
-        add_from_proc(sheet, view, table, netns, error)
-        return
-    add_runs(sheet, view, table, found, netns)
+    options = view.options
+    return dump_kept(view.port, options.families, PROTOCOLS[table], options.states, ext, program, condition, netns)

@@ -31,18 +31,30 @@ class Sheet:
         self.state = state
         self.header = header
         self.widths = [len(word) if header or word.endswith("-Q") else 0 for word in HEADER]
-        self.parts: list[list[Row] | Batch] = []
+        self.label = ""  # of the namespace whose rows are added, where a column tells it
+        self.label_width = 0
+        self.parts: list[tuple[str, list[Row] | Batch]] = []
+
+    def set_label(self, label: str) -> None:
+        """Begin the rows of a namespace."""
+        self.label = label
+        self.label_width = max(self.label_width, len(label), len("Netns"))
 
     def add(self, row: Row) -> None:
         """Add one row."""
         for column, cell in enumerate(row):
             if len(cell) > self.widths[column]:
                 self.widths[column] = len(cell)
-        last = self.parts[-1] if self.parts else None
-        if isinstance(last, list):
+        label, last = self.parts[-1] if self.parts else ("", None)
+        if isinstance(last, list) and label == self.label:
             last.append(row)
         else:
-            self.parts.append([row])
+            self.parts.append((self.label, [row]))
+
+    def add_batch(self, batch: Batch) -> None:
+        """Add many rows."""
+        batch.measure(self)
+        self.parts.append((self.label, batch))
 
     def widen(self, column: int, width: int) -> None:
         """Make a column at least so wide."""
@@ -51,13 +63,17 @@ class Sheet:
     def texts(self) -> Iterable[str]:
         """Give the whole table in pieces."""
         if self.header:
-            yield self._rows([HEADER])
-        for part in self.parts:
-            yield self._rows(part) if isinstance(part, list) else part.text(self)
+            yield self._rows([HEADER], "Netns")
+        for label, part in self.parts:
+            yield self._rows(part, label) if isinstance(part, list) else part.text(self, self._lead(label))
 
-    def _rows(self, rows: Iterable[Row]) -> str:
+    def _lead(self, label: str) -> str:
+        return label.ljust(self.label_width) + " " if self.label_width else ""
+
+    def _rows(self, rows: Iterable[Row], label: str) -> str:
         wide = self.widths
-        start = f"%-{wide[NETID]}s " if self.netid else "%.0s"
+        start = self._lead(label).replace("%", "%%")
+        start += f"%-{wide[NETID]}s " if self.netid else "%.0s"
         start += f"%-{wide[STATE]}s " if self.state else "%.0s"
         start += f"%-{wide[RECVQ]}s %-{wide[SENDQ]}s %{wide[LOCAL]}s%-{wide[LPORT]}s %{wide[PEER]}s%-{wide[PPORT]}s%-{wide[EXTRA]}s\n"
         return "".join([start % row for row in rows])
@@ -150,18 +166,18 @@ class Batch:
         if kit.users is not None:
             sheet.widen(EXTRA, max(map(len, kit.users(self._inodes()))))
 
-    def text(self, sheet: Sheet) -> str:
+    def text(self, sheet: Sheet, lead: str) -> str:
         """Give the rows."""
         states, rqueues, wqueues, locals_, lports, peers, pports = self._columns()
         kit = self.kit
         lhost, lport, phost, pport = kit.pads(sheet)
         prefixes: Iterable[str]
         if not any(rqueues) and not any(wqueues):
-            by_state = {state: sheet.prefix(kit.netid, state, 0, 0) for state in set(states)}
+            by_state = {state: lead + sheet.prefix(kit.netid, state, 0, 0) for state in set(states)}
             prefixes = map(by_state.__getitem__, states)
         else:
             triples = list(zip(states, rqueues, wqueues, strict=True))
-            by_triple = {triple: sheet.prefix(kit.netid, *triple) for triple in set(triples)}
+            by_triple = {triple: lead + sheet.prefix(kit.netid, *triple) for triple in set(triples)}
             prefixes = map(by_triple.__getitem__, triples)
         cells: list[Iterable[str]] = [prefixes]
         for names, keys in ((lhost, locals_), (lport, lports), (phost, peers), (pport, pports)):

@@ -113,37 +113,6 @@ def _user(text: str) -> int:
         raise UsageError(f"there is no user {printable(text)}") from None
 
 
-def _namespace(port: HostPort, text: str) -> int:
-    """Find a network namespace by name, by a process in it, or by its inode number. Raises UsageError."""
-    known = port.namespaces()
-    for namespace in known:
-        if text in namespace.names or any(name.rpartition("/")[2] == text for name in namespace.names):
-            return namespace.inode
-    if text.isascii() and text.isdecimal() and len(text) < 12:
-        number = int(text)
-        for namespace in known:
-            if namespace.inode == number:
-                return number
-        inode = _namespace_of_process(number)
-        if inode:
-            return inode
-        if any(namespace.inode == number for namespace in port.namespaces(True)):
-            return number
-    raise UsageError(f"there is no network namespace {printable(text)}: neither a name of `ip netns`, nor a process, nor an inode number")
-
-
-def _namespace_of_process(pid: int) -> int:
-    """Find the network namespace of a process, 0 if there is none. Raises UsageError if it is hidden."""
-    from os import stat
-
-    try:
-        return stat(f"/proc/{pid}/ns/net").st_ino
-    except PermissionError:
-        raise UsageError(f"the network namespace of process {pid} is hidden: needs CAP_SYS_PTRACE or the same user") from None
-    except OSError:
-        return 0
-
-
 def _answer(question: Question, args: Args) -> int:
     """Take the snapshot, explain it, write the answer."""
     from twinsock.host.port import HostPort
@@ -173,7 +142,9 @@ def _answer(question: Question, args: Args) -> int:
 def _report(port: HostPort, question: Question, args: Args) -> Report:
     """Make the report that the command line asks for. Raises OSError and UsageError."""
     if "--netns" in args.values:
-        question.netns = _namespace(port, args.values["--netns"])
+        from twinsock.ui.netns import find_namespace
+
+        question.netns = find_namespace(port, args.values["--netns"])
     report = examine(port, question)
     if "--wait" in args.values:
         from twinsock.ui.wait import wait_until_free
