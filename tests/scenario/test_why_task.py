@@ -8,12 +8,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.netns import Netns, fresh_netns
 from tests.scenario.why_kit import actions, bound, listener, port_of, time_wait, why, why_text
+from twinsock.host.bpf import bpf_call, pinned_address
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 Runner = Callable[..., Any]
@@ -61,8 +63,9 @@ def test_what_nobody_cannot_see_of_time_wait_is_reasoned_over_and_said(in_netns:
     def program() -> None:
         port = str(time_wait())
         become_nobody()
-        answer = why(port, "--reuseaddr")
+        answer = why(port, "--reuseaddr", prove=False)
         assert (answer["result"], answer["exit_code"], answer["unless"]) == ("unknown", 3, "SO_REUSEADDR")
+        assert why(port, "--reuseaddr")["result"] == "fails"
         assert "which needs root to see" in answer["sentence"]
         assert answer["blockers"][0]["reuseaddr"] is None
         assert why(port)["result"] == "fails"
@@ -184,5 +187,71 @@ def test_the_text_is_plain_when_piped_and_fits_the_terminal(in_netns: Runner) ->
         assert out.startswith("tcp://0.0.0.0:8080  bind() fails: EADDRINUSE\n")
         assert f"(pid {os.getpid()})" in out
         assert port_of(server) == 8080
+
+    in_netns(program)
+
+
+def deny_bind4(cgroup: str) -> int:
+    """Attach a program to a cgroup which refuses every IPv4 bind(); gives its descriptor."""
+    refuse = b"\xb7\0\0\0\0\0\0\0" + b"\x95\0\0\0\0\0\0\0"  # r0 = 0; exit
+    code, _code = pinned_address(bytearray(refuse))
+    licence, _licence = pinned_address(bytearray(b"Dual BSD/GPL\0"))
+    load = bytearray(128)
+    load[0:4] = (18).to_bytes(4, "little")  # BPF_PROG_TYPE_CGROUP_SOCK_ADDR
+    load[4:8] = (2).to_bytes(4, "little")
+    load[8:24] = code.to_bytes(8, "little") + licence.to_bytes(8, "little")
+    load[68:72] = (8).to_bytes(4, "little")  # BPF_CGROUP_INET4_BIND
+    program = bpf_call(5, load)
+    assert program >= 0, program
+    folder = os.open(cgroup, os.O_RDONLY)
+    attach = bytearray(32)
+    attach[0:12] = folder.to_bytes(4, "little") + program.to_bytes(4, "little") + (8).to_bytes(4, "little")
+    attached = bpf_call(8, attach)
+    os.close(folder)
+    if attached < 0:
+        pytest.skip(f"no BPF program can be attached to a cgroup here: errno {-attached}")
+    return program
+
+
+def test_a_bpf_program_of_the_cgroup_leaves_the_answer_open_until_it_is_proven(in_netns: Runner) -> None:
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[2] == "cgroup2"]
+    if not mounts:
+        pytest.skip("no cgroup v2 is mounted")
+    folder = f"{mounts[0]}/twinsock-test-{os.getpid()}"
+    os.mkdir(folder)
+
+    def program() -> None:
+        denier = deny_bind4(folder)
+        child = subprocess.Popen(["sleep", "30"])
+        try:
+            Path(folder, "cgroup.procs").write_text(str(child.pid))
+            answer = why("8080", "--pid", str(child.pid), prove=False)
+            assert (answer["result"], answer["exit_code"], answer["rule"], answer["errno"]) == ("unknown", 3, "cgroup-bpf", "EPERM")
+            answer = why("8080", "--pid", str(child.pid))
+            assert (answer["result"], answer["errno"]) == ("fails", "EPERM")
+            assert why("tcp://[::1]:8080", "--pid", str(child.pid))["result"] == "ok"
+        finally:
+            child.kill()
+            child.wait()
+            os.close(denier)
+
+    try:
+        in_netns(program)
+    finally:
+        os.rmdir(folder)
+
+
+def test_a_seccomp_filter_of_the_process_is_mentioned(in_netns: Runner) -> None:
+    code = "import ctypes,struct,sys;libc=ctypes.CDLL(None);f=ctypes.create_string_buffer(struct.pack('HBBI',6,0,0,0x7fff0000));"
+    code += (
+        "p=struct.pack('HxxxxxxQ',1,ctypes.addressof(f));libc.prctl(38,1,0,0,0);r=libc.prctl(22,2,p);print(r,flush=True);sys.stdin.read()"
+    )
+
+    def program() -> None:
+        child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert child.stdout is not None and child.stdout.readline() == b"0\n"
+        answer = why("8080", "--pid", str(child.pid), prove=False)
+        assert any("seccomp" in note for note in answer["notes"])
+        child.communicate()
 
     in_netns(program)

@@ -264,6 +264,8 @@ def _facts(snapshot: Snapshot, record: SocketRecord, blocker: Blocker) -> list[s
         facts.append("one socket, shared: all these processes have to let go of it")
     if any(holder.inherited for holder in blocker.holders):
         facts.append("not close-on-exec: programs that its process starts keep the socket open")
+    if snapshot.question.pid and any(holder.pid == snapshot.question.pid for holder in blocker.holders):
+        facts.append("held by the process that asks, itself")
     if any(holder.pid == 1 and holder.comm.startswith("systemd") for holder in blocker.holders):
         facts.append("held by systemd: a socket unit")
     return facts

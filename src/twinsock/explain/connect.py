@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from twinsock.explain.blockers import describe
 from twinsock.explain.remedies import offer_range
-from twinsock.explain.report import FAILS, Remedy, Report
+from twinsock.explain.report import FAILS, OK, Remedy, Report
 from twinsock.explain.twin import AdoptedHost
-from twinsock.explain.words import join_words, show_endpoint, show_target, state_of, task_notes
+from twinsock.explain.words import doubt_programs, join_words, show_endpoint, show_target, state_of, task_notes
 from twinsock.inspect.address import format_address
 from twinsock.uapi.errno import (
     EACCES,
@@ -53,6 +53,8 @@ def explain_connect(snapshot: Snapshot) -> Report:
     report.port = attempt.port
     if snapshot.way.type == RTN_LOCAL:
         _other_end(report, snapshot, host)
+        if report.result == OK:
+            doubt_programs(report, snapshot.task)
         return report
     report.rule = "way-out"
     source = format_address(snapshot.way.source) if snapshot.way.source else "its address"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from twinsock.explain.report import FAILS, OK, UNKNOWN, Report, Variant
 from twinsock.explain.twin import AdoptedHost, Attempt
-from twinsock.explain.words import options_of, show_endpoint, show_target, task_notes
+from twinsock.explain.words import doubt_programs, options_of, show_endpoint, show_target, task_notes
 from twinsock.inspect.facts import FLAGS_UNKNOWN, REUSEADDR, REUSEPORT
 from twinsock.uapi.socket import AF_INET6
 from twinsock.uapi.tcp import TCP_LISTEN
@@ -59,6 +59,7 @@ def explain(snapshot: Snapshot) -> Report:
     report.unless = outcome.unless if report.result == UNKNOWN else ""
     if report.result == OK:
         _describe_success(report)
+        doubt_programs(report, snapshot.task)
     else:
         _describe_failure(report, snapshot, host, attempt)
     if question.port and (report.result != OK or snapshot.sockets):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from twinsock.explain.report import UNKNOWN, Remedy
 from twinsock.inspect.address import format_address
 from twinsock.inspect.facts import REUSEADDR, REUSEPORT
+from twinsock.uapi.errno import EPERM
 from twinsock.uapi.in_ import IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP
 from twinsock.uapi.socket import AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET
 from twinsock.uapi.tcp import TCP_CLOSE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from twinsock.explain.report import Blocker
+    from twinsock.explain.report import Blocker, Report
     from twinsock.inspect.facts import Question, TaskRecord
     from twinsock.inspect.records import SocketRecord
 
@@ -137,8 +139,28 @@ def task_notes(task: TaskRecord) -> list[str]:
     """Tell what else may refuse the task's sockets."""
     notes: list[str] = []
     if task.programs:
-        hooks = join_words(task.programs)
-        notes.append(f"BPF programs of its cgroup {task.cgroup} run at {hooks}: they may refuse with EPERM, which only --prove can tell")
+        notes.append(f"BPF programs of its cgroup {task.cgroup} run at {join_words(task.programs)}")
     if task.pid and task.seccomp:
         notes.append("a seccomp filter is active in the process: it may refuse socket() or bind() with any error, and cannot be read")
     return notes
+
+
+def doubt_programs(report: Report, task: TaskRecord) -> None:
+    """Withdraw a success over which BPF programs of the cgroup have the last word."""
+    question = report.question
+    version = "6" if question.family == AF_INET6 else "4"
+    hooks = ["connect" + version] if question.connect else ["bind" + version, "post_bind" + version]
+    found = [hook for hook in ["sock_create", *hooks] if hook in task.programs]
+    if not found:
+        return
+    report.result = UNKNOWN
+    report.errno = EPERM
+    report.rule = "cgroup-bpf"
+    report.call = "socket" if found[0] == "sock_create" else "connect" if question.connect else "bind"
+    report.unless = f"the BPF programs at {join_words(found)}"
+    report.path = [f"__sys_{report.call}", "__cgroup_bpf_run_filter_sock" + ("" if found[0] in ("sock_create",) else "_addr")]
+    report.sentence = (
+        f"everything else would allow it, but BPF programs of the cgroup {task.cgroup} decide at {join_words(found)}, "
+        "and what they decide cannot be read. --prove tells."
+    )
+    report.remedies.append(Remedy("systemctl show -p SocketBindAllow -p SocketBindDeny UNIT", "if systemd attached them", False))

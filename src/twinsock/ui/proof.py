@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinsock.explain.report import OK, UNKNOWN
+from twinsock.explain.report import FAILS, OK, UNKNOWN
 from twinsock.host.prove import Attempt, prove
 from twinsock.inspect.address import format_address
 from twinsock.inspect.unix import format_name
@@ -25,8 +25,10 @@ def add_proof(report: Report) -> None:
     said = "succeeded" if not tried.errno else f"{tried.call}() failed with {ERRNO_NAMES.get(tried.errno, str(tried.errno))}"
     expected = 0 if report.result == OK else report.errno
     if report.result == UNKNOWN:
-        report.proof = f"really tried: {said}, which the hidden flags left open."
+        report.proof = f"really tried: {said}, which settles what was open."
         report.proof_agrees = tried.errno in (0, report.errno)
+        report.result = FAILS if tried.errno else OK
+        report.errno = tried.errno
     else:
         same_call = not tried.errno or tried.call.partition(" ")[0] == report.call
         report.proof_agrees = tried.errno == expected and same_call

@@ -24,7 +24,7 @@ class Paper:
 
     def paint(self, text: str, *codes: str) -> str:
         """Colour a text if this paper takes colour."""
-        return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if self.colour and text else text
+        return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if self.colour and text and codes else text
 
     def line(self, text: str = "") -> None:
         """Write one line as it is."""
