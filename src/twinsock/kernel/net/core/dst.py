@@ -82,6 +82,11 @@ class Dst:
         """Learn a smaller path MTU, as after "fragmentation needed"."""
         raise NotImplementedError
 
+    def confirm_neigh(self) -> None:
+        """Note that the next hop answers, as TCP does on progress, dst_confirm()."""
+        if self.neigh is not None:
+            self.neigh.confirm()
+
     def input(self, skb: "SkBuff") -> int:
         """Take a packet that arrived along this route."""
         raise NotImplementedError

@@ -4,7 +4,7 @@
               |                                       |
               +------------> FAILED <-----------------+
 
-Left out: garbage collection by table size, proxies."""
+Left out: garbage collection (D-ip-7), proxies."""
 
 from collections import deque
 from typing import TYPE_CHECKING, Final

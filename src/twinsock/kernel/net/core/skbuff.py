@@ -97,11 +97,15 @@ class SkBuff:
 
     def l3_len(self) -> int:
         """Return the bytes from the network header on, which is what Linux calls `skb->len` below the transport."""
-        if self.nh4 is not None:
-            return self.l4_len() + self.nh4.header_len()
-        if self.nh6 is not None:
-            return self.l4_len() + self.nh6.header_len()
-        return self.l4_len()
+        size = self.len
+        h = self.h
+        if h is not None:
+            size += h.header_len()
+        nh4 = self.nh4
+        if nh4 is not None:
+            return size + 20 + len(nh4.options)
+        nh6 = self.nh6
+        return size if nh6 is None else size + 40 + len(nh6.exthdrs)
 
     def l4_bytes(self) -> bytes:
         """Give transport header and payload as bytes, with checksums."""

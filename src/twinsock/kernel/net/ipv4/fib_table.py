@@ -1,7 +1,7 @@
 """Routing tables of IPv4: longest prefix, then metric (Linux: net/ipv4/fib_trie.c, fib_semantics.c, fib_rules.c).
 
 One hash per prefix length stands for the trie. The rules are the three that every namespace starts with: local, main, default.
-Left out: policy rules, multipath, TOS routes (docs/deviations.md)."""
+Left out: policy rules, multipath, TOS routes (D-ip-2)."""
 
 from typing import TYPE_CHECKING, Final
 

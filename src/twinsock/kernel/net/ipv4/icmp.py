@@ -1,7 +1,7 @@
 """ICMP, RFC 792, RFC 1122 3.2.2, RFC 1812 4.3 (Linux: net/ipv4/icmp.c).
 
 `icmp_rcv` answers echoes and timestamps and hands errors to the protocols; `icmp_send` makes errors, within two rate limits.
-Left out: redirects (counted, not followed), address masks, extended echo (RFC 8335)."""
+Left out: following redirects (D-ip-3), address masks, extended echo (RFC 8335)."""
 
 from typing import TYPE_CHECKING, Final
 

@@ -1,6 +1,6 @@
 """Which multicast groups a device listens to, RFC 3376 2 and 3 (Linux: net/ipv4/igmp.c).
 
-Left out: sending reports and answering queries (docs/deviations.md: no router learns of a membership)."""
+Left out: sending reports and answering queries (D-ip-1)."""
 
 from typing import TYPE_CHECKING
 

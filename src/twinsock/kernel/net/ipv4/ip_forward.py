@@ -1,4 +1,4 @@
-"""Passing IPv4 packets on, RFC 1812 5 (Linux: net/ipv4/ip_forward.c). Left out: redirects, strict source routes."""
+"""Passing IPv4 packets on, RFC 1812 5 (Linux: net/ipv4/ip_forward.c). Left out: sending redirects (D-ip-3), options (D-ip-4)."""
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.skbuff import IPSKB_FORWARDED, PACKET_HOST, SkBuff, kfree_skb_reason, skb_orphan

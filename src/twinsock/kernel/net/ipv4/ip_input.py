@@ -1,7 +1,7 @@
 """IPv4 receiving, RFC 791, RFC 1122 3.2 (Linux: net/ipv4/ip_input.c).
 
 `ip_rcv` checks the header, `ip_rcv_finish` asks routing, `ip_local_deliver` puts fragments together and calls the transport.
-Left out: netfilter, early demultiplexing, multicast forwarding."""
+Left out: options of received packets (D-ip-4), netfilter, early demultiplexing, multicast forwarding."""
 
 from typing import TYPE_CHECKING
 

@@ -1,6 +1,6 @@
 """IPv6 addresses of devices, duplicate address detection, choice of a source address (Linux: net/ipv6/addrconf.c; RFC 4862, RFC 6724).
 
-Left out: router advertisements and solicitations, temporary addresses, lifetimes."""
+Left out: router advertisements and solicitations (D-ip-5), temporary addresses, lifetimes."""
 
 from typing import TYPE_CHECKING, Final
 

@@ -1,6 +1,6 @@
 """Which IPv6 multicast groups a device listens to, RFC 3810 (Linux: net/ipv6/mcast.c).
 
-Left out: sending reports, answering queries; source lists of a group (a source filter holds per socket only)."""
+Left out: sending reports, answering queries (D-ip-1); source lists of a group (a source filter holds per socket only)."""
 
 from typing import TYPE_CHECKING
 

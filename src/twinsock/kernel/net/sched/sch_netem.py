@@ -2,7 +2,7 @@
 
 Probabilities are fractions of 2**32, as in Linux's interface; `percent` converts. Randomness comes from a generator of the
 discipline's own, seeded by the host's, so that a packet more elsewhere does not change what happens here.
-Left out: slots, the four-state loss model, the inner discipline, ECN marking instead of loss."""
+Left out (D-ip-6): slots, the four-state loss model, the inner discipline, ECN marking instead of loss."""
 
 import heapq
 from typing import Final
