@@ -295,6 +295,8 @@ def _unlink(sk: UnixSock, index: int) -> None:
 
 def _take_messages(sk: UnixSock, read: _Read, skb: UnixSkb) -> bool:
     """Copy from a message, or when peeking from as many as are wanted; tell whether the read ends here."""
+    queue = sk.receive_queue
+    index = 0  # of `skb`, when peeking
     while True:
         if read.check_creds:
             if not unix_skb_scm_eq(skb, read.scm):
@@ -321,8 +323,10 @@ def _take_messages(sk: UnixSock, read: _Read, skb: UnixSkb) -> bool:
             return True
         # Linux: a peek walks on when it has all its bytes, up to descriptors or the end of the queue
         read.skip = 0
-        index = _index(sk, skb) + 1
-        if index >= len(sk.receive_queue):
+        while queue[index] is not skb:
+            index += 1
+        index += 1
+        if index >= len(queue):
             return True
         following = manage_oob(sk, read, index)
         if following is None:
