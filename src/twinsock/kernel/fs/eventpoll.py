@@ -19,7 +19,7 @@ from twinsock.kernel.fs.file import (
     get_unused_fd_flags,
     put_unused_fd,
 )
-from twinsock.kernel.fs.select import PollTable, poll_wait
+from twinsock.kernel.fs.select import PollTable, poll_wait, vfs_poll
 from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT
 from twinsock.kernel.sched.wait import WQ_FLAG_EXCLUSIVE, TaskWait, WaitQueueEntry, WaitQueueHead
 from twinsock.uapi.errno import EBADF, EEXIST, EFAULT, EINTR, EINVAL, ELOOP, ENFILE, ENOENT, ENOSPC, EPERM
@@ -371,7 +371,7 @@ def ep_item_poll(epi: Epitem, pt: PollTable | None) -> int:
     """Ask the watched file for the bits that the entry wants."""
     if pt is not None:
         pt.key = epi.event.events
-    return epi.file.poll(pt) & epi.event.events
+    return vfs_poll(epi.file, pt) & epi.event.events
 
 
 def ep_poll_callback(epi: Epitem, key: int) -> int:

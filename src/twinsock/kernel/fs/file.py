@@ -306,8 +306,15 @@ def sys_close(task: Task, fd: int) -> int:
     file = file_close_fd(task, fd)
     if file is None:
         return -EBADF
-    fput(file, task)
+    fput_close_sync(file, task)
     return 0
+
+
+def fput_close_sync(file: File, task: Task) -> None:
+    """Drop the reference that a descriptor held; what the release says is lost, as in Linux."""
+    file.f_count -= 1
+    if file.f_count == 0:
+        __fput(file, task)
 
 
 def sys_close_range(task: Task, first: int, last: int, flags: int) -> int:

@@ -5,7 +5,6 @@ read is `None`. Protocols are reached through `ProtoOps` only. Left out: io_urin
 
 from typing import TYPE_CHECKING, Final
 
-from twinsock.kernel.fs.fcntl import f_getown, f_setown
 from twinsock.kernel.fs.file import (
     FasyncList,
     File,
@@ -17,10 +16,9 @@ from twinsock.kernel.fs.file import (
     get_unused_fd_flags,
     put_unused_fd,
 )
-from twinsock.kernel.fs.ioctl import user_int
-from twinsock.kernel.net.core.dev_ioctl import dev_ioctl
 from twinsock.kernel.net.core.net import SOCKADDR_STORAGE_SIZE, Msghdr, Socket
 from twinsock.kernel.net.core.sock import SOCK_FASYNC, sock_error
+from twinsock.kernel.net.core.sock_ioctl import sock_ioctl
 from twinsock.kernel.net.core.sockopt import sk_getsockopt, sk_setsockopt
 from twinsock.kernel.security import (
     security_socket_accept,
@@ -49,18 +47,13 @@ from twinsock.uapi.errno import (
     ENFILE,
     ENOBUFS,
     ENOENT,
-    ENOIOCTLCMD,
     ENOTSOCK,
-    ENOTTY,
-    EOPNOTSUPP,
 )
 from twinsock.uapi.fcntl import O_NONBLOCK, O_RDWR
 from twinsock.uapi.socket import (
     AF_INET,
     AF_MAX,
-    AF_NETLINK,
     AF_PACKET,
-    AF_UNIX,
     MSG_CMSG_CLOEXEC,
     MSG_DONTWAIT,
     MSG_EOR,
@@ -74,17 +67,6 @@ from twinsock.uapi.socket import (
     SOCK_SEQPACKET,
     SOCK_TYPE_MASK,
     SOL_SOCKET,
-)
-from twinsock.uapi.sockios import (
-    FIOGETOWN,
-    FIOSETOWN,
-    SIOCGPGRP,
-    SIOCGSKNS,
-    SIOCGSTAMP_NEW,
-    SIOCGSTAMP_OLD,
-    SIOCGSTAMPNS_NEW,
-    SIOCGSTAMPNS_OLD,
-    SIOCSPGRP,
 )
 
 if TYPE_CHECKING:
@@ -138,31 +120,20 @@ class SocketFile(File):
         self.sock = sock
 
     def read(self, task: "Task", count: int) -> tuple[int, bytes]:
-        """sock_read_iter(): a read of 0 bytes does not look at the socket."""
-        if count == 0:
-            return 0, b""
-        msg = Msghdr()
-        msg.size = count
-        ret = sock_recvmsg(task, self.sock, msg, MSG_DONTWAIT if self.f_flags & O_NONBLOCK else 0)
-        return (ret, b"") if ret < 0 else (ret, b"".join(msg.chunks))
+        """read(2)."""
+        return sock_read_iter(task, self, count)
 
     def write(self, task: "Task", data: bytes) -> int:
-        """sock_write_iter()."""
-        msg = Msghdr()
-        msg.data = data
-        if self.f_flags & O_NONBLOCK:
-            msg.flags |= MSG_DONTWAIT
-        if self.sock.type == SOCK_SEQPACKET:
-            msg.flags |= MSG_EOR
-        return sock_sendmsg(task, self.sock, msg)
+        """write(2)."""
+        return sock_write_iter(task, self, data)
 
     def poll(self, wait: "PollTable | None") -> int:
-        """sock_poll()."""
-        return self.sock.ops.poll(self, self.sock, wait)
+        """poll(2)."""
+        return sock_poll(self, wait)
 
     def unlocked_ioctl(self, task: "Task", cmd: int, arg: bytes | None) -> tuple[int, bytes]:
         """sock_ioctl()."""
-        return sock_ioctl(task, self, cmd, arg)
+        return sock_ioctl(task, self, self.sock, cmd, arg)
 
     def fasync(self, task: "Task", fd: int, on: bool) -> int:
         """sock_fasync()."""
@@ -231,6 +202,33 @@ class SocketFile(File):
     def mmap(self, task: "Task", prot: int) -> int:
         """sock_mmap()."""
         return self.sock.ops.mmap(task, self.sock, prot)
+
+
+def sock_read_iter(task: "Task", file: SocketFile, count: int) -> tuple[int, bytes]:
+    """Receive on behalf of read(2); a read of 0 bytes does not look at the socket."""
+    if count == 0:
+        return 0, b""
+    msg = Msghdr()
+    msg.size = count
+    ret = sock_recvmsg(task, file.sock, msg, MSG_DONTWAIT if file.f_flags & O_NONBLOCK else 0)
+    return (ret, b"") if ret < 0 else (ret, b"".join(msg.chunks))
+
+
+def sock_write_iter(task: "Task", file: SocketFile, data: bytes) -> int:
+    """Send on behalf of write(2)."""
+    sock = file.sock
+    msg = Msghdr()
+    msg.data = data
+    if file.f_flags & O_NONBLOCK:
+        msg.flags |= MSG_DONTWAIT
+    if sock.type == SOCK_SEQPACKET:
+        msg.flags |= MSG_EOR
+    return __sock_sendmsg(task, sock, msg)
+
+
+def sock_poll(file: SocketFile, wait: "PollTable | None") -> int:
+    """Ask the protocol for its poll bits."""
+    return file.sock.ops.poll(file, file.sock, wait)
 
 
 def sock_from_file(file: File | None) -> Socket | None:
@@ -945,42 +943,3 @@ def do_sock_getsockopt(task: "Task", sock: Socket, level: int, optname: int, opt
     if bpf is not None and sock.sk is not None:
         err, value = bpf.getsockopt(sock.sk, level, optname, err, value)
     return err, value
-
-
-# ioctl(2)
-
-
-def sock_ioctl(task: "Task", file: SocketFile, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
-    """ioctl(2) on a socket: what concerns every socket, then the family, then the interfaces."""
-    sock = file.sock
-    sk = sock.sk
-    net = task.net if sk is None else sk.sk_net
-    if cmd in (FIOSETOWN, SIOCSPGRP):
-        err, pid = user_int(arg)
-        return (err, b"") if err < 0 else (f_setown(task, file, pid), b"")
-    if cmd in (FIOGETOWN, SIOCGPGRP):
-        return 0, (f_getown(file) & _UINT_MASK).to_bytes(4, "little")
-    if cmd == SIOCGSKNS:
-        return (-1, b"") if not task.ns_capable(net.user_ns, 12) else (-EOPNOTSUPP, b"")
-    if cmd in (SIOCGSTAMP_OLD, SIOCGSTAMPNS_OLD, SIOCGSTAMP_NEW, SIOCGSTAMPNS_NEW):
-        if sk is None or sk.sk_family in (AF_UNIX, AF_NETLINK):
-            return -ENOTTY, b""
-        return sock_gettstamp(sock, cmd in (SIOCGSTAMP_OLD, SIOCGSTAMP_NEW))
-    ret, out = sock.ops.ioctl(task, sock, cmd, b"" if arg is None else arg)
-    if ret == -ENOIOCTLCMD:
-        ret, out = dev_ioctl(net, task, cmd, arg)
-    return (-ENOTTY, b"") if ret == -ENOIOCTLCMD else (ret, out)
-
-
-def sock_gettstamp(sock: Socket, timeval: bool) -> tuple[int, bytes]:
-    """SIOCGSTAMP, SIOCGSTAMPNS of socket(7): the time of the last packet passed to the program."""
-    sk = sock.sk
-    if sk is None:
-        return -ENOTTY, b""
-    sk.sock_set_flag(7)  # SOCK_TIMESTAMP: from now on packets are stamped
-    if sk.sk_stamp_ns == -1:
-        return -ENOENT, b""
-    if sk.sk_stamp_ns == 0:
-        sk.sk_stamp_ns = sk.sk_net.kernel.clock.now_ns + sk.sk_net.kernel.clock.realtime_offset_ns
-    seconds, rest = divmod(sk.sk_stamp_ns, 1_000_000_000)
-    return 0, seconds.to_bytes(8, "little") + (rest // 1000 if timeval else rest).to_bytes(8, "little")
