@@ -714,7 +714,8 @@ def ____sys_sendmsg(task: "Task", sock: Socket, file: File, msg: Msghdr, umsg: U
 def _copy_msghdr_from_user(msg: Msghdr, umsg: UserMsghdr) -> int:
     """Check the header and gather what is to be sent."""
     namelen = 0 if umsg.name is None else umsg.namelen
-    if namelen < 0:
+    room = 0 if umsg.out_name is None else umsg.out_name.room
+    if namelen < 0 or (room is not None and room < 0):
         return -EINVAL
     if umsg.name is not None and namelen:
         msg.name = umsg.name[: min(namelen, SOCKADDR_STORAGE_SIZE)]
