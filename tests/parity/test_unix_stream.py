@@ -310,7 +310,7 @@ def test_blocking_receive_wakes_for_data_timeout_and_close(type_: int) -> None:
         out = [k.recv(b, 9)]
         k.setsockopt(b, 1, 20, (0).to_bytes(8, "little") + (30000).to_bytes(8, "little"))
         begin = k.now_ms()
-        out += [k.recv(b, 9), 25 < k.now_ms() - begin < 60]
+        out += [k.recv(b, 9), 25 < k.now_ms() - begin < 1500]
         if type_ != DGRAM:
             k.later(10, lambda other: other.close(a))
             out.append(k.recv(b, 9))
@@ -342,7 +342,7 @@ def test_blocking_connect_waits_for_room_times_out_or_is_refused(type_: int) -> 
         fd = k.socket(type_)
         k.setsockopt(fd, 1, 21, (0).to_bytes(8, "little") + (20000).to_bytes(8, "little"))
         begin = k.now_ms()
-        out = [k.connect(fd, un("\0n")), 15 < k.now_ms() - begin < 60]
+        out = [k.connect(fd, un("\0n")), 15 < k.now_ms() - begin < 1500]
         k.setsockopt(fd, 1, 21, bytes(16))
         k.later(20, lambda other: other.accept(listener))
         out.append(k.connect(fd, un("\0n")))

@@ -519,7 +519,9 @@ def _run_on_host(program: Program) -> Result:
         return result
     finally:
         os.seteuid(0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
         os.chdir("/")
+        _libc.umount2(where.encode(), 2)  # what read_only() mounted
         shutil.rmtree(where, ignore_errors=True)
 
 
