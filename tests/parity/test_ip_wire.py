@@ -429,6 +429,31 @@ CASES |= {
     ],
     "router-advertises-as-router": [FORWARD6, ns("fd02::1", "fd02::9", "ff02::1:ff00:1", SLLA)],
 }
+OPTIONS = {
+    "record-route": b"\x07\x07\x04\0\0\0\0\0",
+    "record-route-two": b"\x07\x0b\x04" + bytes(9),
+    "record-route-full": b"\x07\x07\x08\x0a\0\0\x09\0",
+    "record-route-bad-pointer": b"\x07\x07\x03\0\0\0\0\0",
+    "record-route-no-room": b"\x07\x06\x04\0\0\0\0\0",
+    "record-route-short": b"\x07\x02\x04\0",
+    "record-route-after-nop": b"\x01\x07\x07\x04\0\0\0\0",
+    "source-route": b"\x83\x07\x04\x0a\0\x01\x09\0",
+    "source-route-done": b"\x83\x07\x08\x0a\0\x01\x09\0",
+    "strict-source-route": b"\x89\x07\x04\x0a\0\x01\x09\0",
+    "time-full": b"\x44\x04\x05\0",
+    "time-overflow": b"\x44\x04\x05\xf0",
+    "time-short": b"\x44\x03\x05\0",
+    "time-bad-pointer": b"\x44\x08\x04\0\0\0\0\0",
+    "time-no-room": b"\x44\x08\x06\0\0\0\0\0",
+    "overrun": b"\x07\x20\x04\0",
+    "length-1": b"\x99\x01\0\0",
+    "unknown": b"\x99\x04\0\0",
+    "nop": b"\x01\x01\x01\0",
+    "router-alert": b"\x94\x04\0\0",
+}
+for _name, _options in OPTIONS.items():
+    CASES["option-" + _name] = [into(ip4(echo(), proto=1, options=_options))]
+    CASES["option-forwarded-" + _name] = [FORWARD, into(ip4(b"12345678", proto=99, dst=ELSEWHERE, options=_options))]
 PTB: Step = into(ip4(icmp4(3, 4, 1000, ip4(echo(1400, 0), "10.0.0.1", "10.0.0.9", proto=1, frag=IP_DF)), proto=1))
 PTB6: Step = into(ip6(icmp6(2, 0, 1300, ip6(icmp6(129, 0, 5, bytes(100)), "fd00::1", "fd00::9", nexthdr=58)), nexthdr=58))
 

@@ -169,7 +169,7 @@ def test_a_redirect_changes_no_route() -> None:
     assert rt is not None and rt.rt_gateway == parse_addr("10.0.0.2")
 
 
-def test_options_of_a_forwarded_packet_stay_as_they_are() -> None:
+def test_a_router_records_its_address_and_passes_labels_on_unread() -> None:
     a, _r, b, _dev = chain()
     got = Recorder()
     b.inet_protos[17] = got
@@ -180,11 +180,11 @@ def test_options_of_a_forwarded_packet_stay_as_they_are() -> None:
 
     skb = SkBuff(b"x")
     skb.h, skb.dst, skb.nh4 = Udphdr(1, 2), rt, Iphdr(A, B, 17)
-    skb.nh4.options = b"\x07\x07\x04\0\0\0\0\0"
+    skb.nh4.options = b"\x07\x07\x04\0\0\0\0\0" + b"\x86\x06\0\0\0\1\0\0"
     assert ip_local_out(a.init_net, skb) == 0
     settle(a)
     [packet] = got.packets
-    assert packet.nh4 is not None and packet.nh4.options == b"\x07\x07\x04\0\0\0\0\0"
+    assert packet.nh4 is not None and packet.nh4.options == b"\x07\x07\x08\x0a\0\1\xfe\0" + b"\x86\x06\0\0\0\1\0\0"
 
 
 def test_stale_neighbours_are_kept() -> None:

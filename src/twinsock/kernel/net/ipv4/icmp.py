@@ -10,6 +10,7 @@ from twinsock.kernel.net.core.dst import RTCF_BROADCAST, RTCF_MULTICAST
 from twinsock.kernel.net.core.protocol import NetProtocol
 from twinsock.kernel.net.core.skbuff import PACKET_HOST, SkBuff, consume_skb, kfree_skb_reason, skb_head_truesize
 from twinsock.kernel.net.ipv4.fib_frontend import inet_addr_type
+from twinsock.kernel.net.ipv4.ip_options_rcv import ip_options_compile, ip_options_echo, ip_options_record
 from twinsock.kernel.time.timer import NSEC_PER_MSEC, NSEC_PER_SEC
 from twinsock.uapi.errno import ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENONET, ENOPROTOOPT, EOPNOTSUPP
 from twinsock.uapi.icmp import (
@@ -318,7 +319,11 @@ def icmp_reply(skb: SkBuff, h: Icmphdr, payload: bytes) -> None:
     if err or rt is None:
         return
     if _peer_ok(net, rt.dev.is_loopback(), fl4.daddr, h.type, h.code):
-        _push(net, skb, h, payload, fl4.saddr, fl4.daddr, rt, iph.tos, 0)
+        options = b""
+        if iph.options:
+            options = ip_options_echo(iph.options, ip_options_compile(iph.options))
+            options = ip_options_record(options, ip_options_compile(options), fl4.saddr, net.kernel.clock)
+        _push(net, h, payload, fl4.saddr, fl4.daddr, rt, iph.tos, options)
 
 
 def _link_scope_oif(daddr: int, ifindex: int) -> int:
@@ -361,10 +366,10 @@ def icmp_send(skb_in: SkBuff, type_: int, code: int, info: int) -> None:
     if room <= 20:
         return
     un = info << 24 if type_ == ICMP_PARAMETERPROB else info & 0xFFFF
-    _push(net, skb_in, Icmphdr(type_, code, un), quoted[:room], fl4.saddr, fl4.daddr, rt, tos, 0)
+    _push(net, Icmphdr(type_, code, un), quoted[:room], fl4.saddr, fl4.daddr, rt, tos, b"")
 
 
-def _push(net: "Net", skb_in: SkBuff, h: Icmphdr, payload: bytes, saddr: int, daddr: int, rt: object, tos: int, ttl: int) -> None:
+def _push(net: "Net", h: Icmphdr, payload: bytes, saddr: int, daddr: int, rt: object, tos: int, options: bytes) -> None:
     """Build and send a message, icmp_push_reply()."""
     from twinsock.kernel.net.ipv4.ip_output import IPSKB_IGNORE_DF, ip_select_ident, ip_send_skb
     from twinsock.kernel.net.ipv4.route import Rtable
@@ -378,7 +383,8 @@ def _push(net: "Net", skb_in: SkBuff, h: Icmphdr, payload: bytes, saddr: int, da
     skb.ip_flags |= IPSKB_IGNORE_DF
     iph = Iphdr(saddr, daddr, IPPROTO_ICMP)
     iph.tos = tos
-    iph.ttl = ttl or (1 if rt.type == RTN_MULTICAST else rt.hoplimit())
+    iph.ttl = 1 if rt.type == RTN_MULTICAST else rt.hoplimit()
+    iph.options = options
     skb.nh4 = iph
     ip_select_ident(net, skb, None, 1)
     icmp_out_count(net, h.type)

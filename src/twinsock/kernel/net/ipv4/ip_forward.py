@@ -1,8 +1,10 @@
-"""Passing IPv4 packets on, RFC 1812 5 (Linux: net/ipv4/ip_forward.c). Left out: sending redirects (D-ip-3), options (D-ip-4)."""
+"""Passing IPv4 packets on, RFC 1812 5 (Linux: net/ipv4/ip_forward.c). Left out: sending redirects (D-ip-3)."""
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.skbuff import IPSKB_FORWARDED, PACKET_HOST, SkBuff, kfree_skb_reason, skb_orphan
+from twinsock.kernel.net.ipv4.devinet import inet_select_addr
 from twinsock.kernel.net.ipv4.icmp import icmp_send
+from twinsock.kernel.net.ipv4.ip_options_rcv import ip_options_compile, ip_options_record
 from twinsock.kernel.net.ipv4.ip_output import IPSKB_IGNORE_DF, ip_dst_mtu_maybe_forward, ip_output
 from twinsock.kernel.net.ipv4.route import Rtable
 from twinsock.uapi.errno import EACCES, EHOSTUNREACH, ENETUNREACH
@@ -15,6 +17,7 @@ from twinsock.uapi.icmp import (
     ICMP_PKT_FILTERED,
     ICMP_TIME_EXCEEDED,
 )
+from twinsock.uapi.rtnetlink import RT_SCOPE_UNIVERSE
 from twinsock.uapi.snmp import (
     IPSTATS_MIB_FORWDATAGRAMS,
     IPSTATS_MIB_FRAGFAILS,
@@ -52,6 +55,10 @@ def ip_forward(skb: SkBuff) -> int:
         return 1
     head = iph.copy()
     head.ttl = iph.ttl - 1
+    if iph.options:
+        found = ip_options_compile(iph.options)
+        addr = inet_select_addr(rt.dev, rt.nexthop(), RT_SCOPE_UNIVERSE, net)
+        head.options = ip_options_record(iph.options, found, addr, net.kernel.clock)
     skb.nh4 = head
     skb.priority = _TOS2PRIO[head.tos >> 1 & 15]
     return ip_output(skb)

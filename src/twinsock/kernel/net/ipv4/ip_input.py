@@ -1,7 +1,7 @@
 """IPv4 receiving, RFC 791, RFC 1122 3.2 (Linux: net/ipv4/ip_input.c).
 
 `ip_rcv` checks the header, `ip_rcv_finish` asks routing, `ip_local_deliver` puts fragments together and calls the transport.
-Left out: options of received packets (D-ip-4), netfilter, early demultiplexing, multicast forwarding."""
+Left out: netfilter, early demultiplexing, multicast forwarding."""
 
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,10 @@ from twinsock.kernel.net.core.protocol import PacketType
 from twinsock.kernel.net.core.skbuff import PACKET_HOST, PACKET_OTHERHOST, SkBuff, consume_skb, kfree_skb_reason
 from twinsock.kernel.net.ipv4.icmp import icmp_send
 from twinsock.kernel.net.ipv4.ip_fragment import ip_defrag
+from twinsock.kernel.net.ipv4.ip_options_rcv import ip_options_compile, ip_options_record
 from twinsock.kernel.net.ipv4.route import ip_route_input
-from twinsock.uapi.icmp import ICMP_DEST_UNREACH, ICMP_PROT_UNREACH
-from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_MULTICAST
+from twinsock.uapi.icmp import ICMP_DEST_UNREACH, ICMP_PARAMETERPROB, ICMP_PROT_UNREACH
+from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_LOCAL, RTN_MULTICAST
 from twinsock.uapi.snmp import (
     IPSTATS_MIB_INBCASTOCTETS,
     IPSTATS_MIB_INBCASTPKTS,
@@ -68,6 +69,9 @@ def ip_rcv(skb: SkBuff, dev: "NetDevice") -> int:
             return 1
     dst = skb.dst
     assert dst is not None
+    iph = skb.nh4
+    if iph is not None and iph.options and not ip_rcv_options(skb, dev):
+        return 1
     if dst.type == RTN_MULTICAST:
         mib[IPSTATS_MIB_INMCASTPKTS] += 1
         mib[IPSTATS_MIB_INMCASTOCTETS] += skb.l3_len()
@@ -80,6 +84,26 @@ def ip_rcv(skb: SkBuff, dev: "NetDevice") -> int:
             kfree_skb_reason(skb, dropreason.UNICAST_IN_L2_MULTICAST)
             return 1
     return dst.input(skb)
+
+
+def ip_rcv_options(skb: SkBuff, dev: "NetDevice") -> bool:
+    """Check a packet's options and record what they ask for; False when it was dropped."""
+    iph = skb.nh4
+    dst = skb.dst
+    assert iph is not None and dst is not None
+    found = ip_options_compile(iph.options)
+    if found.bad >= 0:
+        dev.net.ip_statistics[IPSTATS_MIB_INHDRERRORS] += 1
+        icmp_send(skb, ICMP_PARAMETERPROB, 0, found.bad)
+        kfree_skb_reason(skb, dropreason.IP_INHDR)
+        return False
+    if found.source_route:
+        kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
+        return False
+    if (found.rr >= 0 or found.ts >= 0) and dst.type == RTN_LOCAL and not dev.is_loopback():
+        skb.nh4 = iph.copy()
+        skb.nh4.options = ip_options_record(iph.options, found, iph.daddr, dev.net.kernel.clock)
+    return True
 
 
 def _parse(skb: SkBuff, mib: list[int]) -> bool:
