@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.netns import fresh_netns, run_in_netns, unshare_net
-from tests.scenario.why_kit import LOOPBACK, actions, bound, listener, outcome, port_of, time_wait, why
+from tests.scenario.why_kit import LOOPBACK, actions, bound, listener, outcome, port_of, reset, time_wait, why
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 Runner = Callable[..., Any]
@@ -252,5 +252,23 @@ def test_udp_sockets_share_a_port_only_with_a_common_flag(in_netns: Runner) -> N
             assert why("5353/udp", "--reuseaddr")["result"] == "ok"
             assert why("5353/udp", "--reuseport")["result"] == "fails"
         assert why("5353/udp")["result"] == "ok"
+
+    in_netns(program)
+
+
+def test_an_ipv6_connection_of_a_dual_stack_server_refuses_the_ipv4_wildcard(in_netns: Runner) -> None:
+    def program() -> None:
+        for v6only, result in ((0, "fails"), (1, "ok")):
+            server = listener("::", 8080, family=socket.AF_INET6, v6only=v6only)
+            client = socket.create_connection(("::1", 8080))
+            child, _peer = server.accept()
+            server.close()
+            answer = why("8080")
+            assert answer["result"] == result
+            if result == "fails":
+                assert "127.0.0.6" in answer["blockers"][0]["why"]
+            assert why("127.0.0.1:8080")["result"] == "ok"
+            reset(child)
+            client.close()
 
     in_netns(program)

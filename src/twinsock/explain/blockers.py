@@ -42,6 +42,7 @@ RULE_IDS = {
 PARENTS_SHOWN = 3
 _ORDER = {"LISTEN": 0, "BOUND": 1, "TIME_WAIT": 3, "FIN_WAIT2": 3}
 TIME_WAIT_MS = 60_000
+_FAKE_IPV4 = "127.0.0.6"  # LOOPBACK4_IPV6
 
 
 def describe_blockers(report: Report, snapshot: Snapshot, attempt: Attempt) -> None:
@@ -156,6 +157,8 @@ def overlap(question: Question, record: SocketRecord, device: str) -> str:
         text = f"Its address {theirs} covers " + (
             "every IPv6 and, without IPV6_V6ONLY, every IPv4 address" if both else "every IPv4 address"
         )
+    elif question.is_wildcard() and len(question.address) == 4 and len(record.local) == 16 and record.local[:12] != MAPPED_PREFIX:
+        text = f"It is a dual-stack socket connected over IPv6, and for an IPv4 wildcard the kernel counts it as {_FAKE_IPV4}"
     elif question.is_wildcard():
         dual = question.family == AF_INET6 and len(record.local) == 4
         text = f"Your address {mine} covers its {theirs}" + (" (without IPV6_V6ONLY it means every IPv4 address too)" if dual else "")

@@ -8,7 +8,7 @@ present flags (a SO_REUSEPORT owner that switched the option off later) cannot b
 from __future__ import annotations
 
 from twinsock.explain.words import TIMER_TIME_WAIT
-from twinsock.inspect.facts import CAP_FULL, REUSEADDR, REUSEPORT
+from twinsock.inspect.facts import CAP_FULL, REUSEADDR, REUSEPORT, V6ONLY
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.core.addrs import AddressTable
 from twinsock.kernel.net.core.sock import SK_CAN_REUSE, SOCK_CONNECT_BIND
@@ -28,7 +28,7 @@ from twinsock.uapi.errno import EMFILE, ENODEV, EPERM
 from twinsock.uapi.in_ import IPPROTO_UDP
 from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_LOCAL
 from twinsock.uapi.socket import AF_INET, AF_INET6
-from twinsock.uapi.tcp import TCP_SYN_RECV
+from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN, TCP_SYN_RECV
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -306,7 +306,8 @@ def _fill(sk: SockCommon, record: SocketRecord, flags: int) -> None:
     sk.sk_reuseport = 1 if flags & REUSEPORT else 0
     sk.sk_bound_dev_if = record.ifindex
     sk.sk_dport = record.remote_port
-    sk.sk_ipv6only = 1 if record.v6only else 0
+    told = record.state in (TCP_LISTEN, TCP_CLOSE)  # the diag message tells IPV6_V6ONLY only then
+    sk.sk_ipv6only = 1 if record.v6only or (flags & V6ONLY and not told and record.family == AF_INET6) else 0
     set_addresses(sk, record.local, record.remote)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from twinsock.explain.report import FAILS, OK, UNKNOWN, Report, Variant
 from twinsock.explain.twin import AdoptedHost, Attempt
 from twinsock.explain.words import doubt_programs, options_of, show_endpoint, show_target, task_notes
-from twinsock.inspect.facts import FLAGS_UNKNOWN, REUSEADDR, REUSEPORT
+from twinsock.inspect.facts import FLAGS_UNKNOWN, REUSEADDR, REUSEPORT, V6ONLY
 from twinsock.uapi.socket import AF_INET6
 from twinsock.uapi.tcp import TCP_LISTEN
 
@@ -99,10 +99,10 @@ def ask(twin: AdoptedHost, question: Question, without: frozenset[int] = frozens
     worst = twin.attempt(question, _assume(flags, 0), without)
     if not worst.errno:
         return Outcome(worst, worst, "")
-    best = twin.attempt(question, _assume(flags, BOTH), without)
+    best = twin.attempt(question, _assume(flags, BOTH | V6ONLY), without)
     if best.errno:
         return Outcome(worst, best, "")
-    for bit, name in ((REUSEADDR, "SO_REUSEADDR"), (REUSEPORT, "SO_REUSEPORT")):
+    for bit, name in ((V6ONLY, "IPV6_V6ONLY"), (REUSEADDR, "SO_REUSEADDR"), (REUSEPORT, "SO_REUSEPORT")):
         if not twin.attempt(question, _assume(flags, bit), without).errno:
             return Outcome(worst, best, name)
     return Outcome(worst, best, "SO_REUSEADDR and SO_REUSEPORT")

@@ -86,14 +86,14 @@ class HostPort:
         self._owners = find_owners(inodes)
         return self._owners
 
-    def reuse_flags(self, netns: int, sockets: Sequence[AnySocket]) -> list[int]:
-        """Give each socket's reuse flags: REUSEADDR 1, REUSEPORT 2, or -1 where they cannot be seen.
+    def reuse_flags(self, netns: int, sockets: Sequence[AnySocket], v6only: bool = False) -> list[int]:
+        """Give each socket's reuse flags: REUSEADDR 1, REUSEPORT 2, with `v6only` also IPV6_V6ONLY 4; -1 where they cannot be seen.
 
         What the last question about owners found is used, and makes a question about few sockets cheap.
         """
         from twinsock.host.reuse import reuse_flags
 
-        return reuse_flags(0 if self._is_own(netns) else netns, sockets, self._owners)
+        return reuse_flags(0 if self._is_own(netns) else netns, sockets, self._owners, v6only)
 
     def now_ns(self) -> int:
         """Give the wall clock in nanoseconds."""

@@ -36,13 +36,16 @@ if TYPE_CHECKING:
 
 UNKNOWN = -1
 REUSE_BITS = 3
+_ALL_BITS = 7  # with IPV6_V6ONLY
 _PORT_FILTER_MAX = 64
 _COPIES_MAX = 64
 _ITERATORS = {IPPROTO_TCP: "tcp", IPPROTO_UDP: "udp"}
 
 
-def reuse_flags(netns: int, sockets: Sequence[AnySocket], owners: OwnerTable | None = None) -> list[int]:
+def reuse_flags(netns: int, sockets: Sequence[AnySocket], owners: OwnerTable | None = None, v6only: bool = False) -> list[int]:
     """Give REUSEADDR=1 | REUSEPORT=2 for each socket of a network namespace (its inode, 0: ours), -1 where unknown.
+
+    With `v6only` also IPV6_V6ONLY=4, which diag messages tell of listeners and bound sockets alone.
 
     Never raises for want of permission. A socket is recognised by its cookie, else by inode, else by its addresses.
     For a few sockets whose `owners` are known, copies are cheaper than a walk over the kernel's tables.
@@ -54,7 +57,7 @@ def reuse_flags(netns: int, sockets: Sequence[AnySocket], owners: OwnerTable | N
         _fill_from_hash_tables(netns, sockets, flags)
         _fill_from_descriptors(sockets, flags)
     _fill_from_copies(sockets, flags)
-    return flags
+    return flags if v6only else [bits & REUSE_BITS if bits >= 0 else UNKNOWN for bits in flags]
 
 
 def _fill_from_hash_tables(netns: int, sockets: Sequence[AnySocket], flags: list[int]) -> None:
@@ -76,7 +79,7 @@ def _fill_from_hash_tables(netns: int, sockets: Sequence[AnySocket], flags: list
         for row in rows:
             cookie = sockets[row].cookie
             if cookie and cookie in by_cookie:
-                flags[row] = by_cookie[cookie] & REUSE_BITS
+                flags[row] = by_cookie[cookie] & _ALL_BITS
         rest = [row for row in rows if not sockets[row].cookie]
         if rest:
             _fill_by_address(netns, name, sockets, rest, flags)
@@ -94,7 +97,7 @@ def _fill_by_address(netns: int, name: str, sockets: Sequence[AnySocket], rows: 
     seen: dict[tuple[bytes, int, bytes, int, int], int] = {}
     for fact in facts:
         key = (fact.address, fact.port, fact.peer, fact.peer_port, fact.state)
-        bits = fact.flags & REUSE_BITS
+        bits = fact.flags & _ALL_BITS
         seen[key] = bits if seen.get(key, bits) == bits else UNKNOWN
     for row in rows:
         wanted = sockets[row]
@@ -118,7 +121,7 @@ def _fill_from_descriptors(sockets: Sequence[AnySocket], flags: list[int]) -> No
         return
     for row in rows:
         bits = table.reuse_of(sockets[row].inode)
-        flags[row] = bits & REUSE_BITS if bits >= 0 else UNKNOWN
+        flags[row] = bits & _ALL_BITS if bits >= 0 else UNKNOWN
 
 
 def _fill_from_copies(sockets: Sequence[AnySocket], flags: list[int]) -> None:
@@ -140,7 +143,7 @@ def _ask_copies(sockets: Sequence[AnySocket], flags: list[int], table: OwnerTabl
     bits = reuse_bits_of_copies([(pid, fd, inode) for inode, found in holders for pid, fd in found])
     for row in rows:
         known = bits.get(sockets[row].inode, UNKNOWN)
-        flags[row] = known & REUSE_BITS if known >= 0 else UNKNOWN
+        flags[row] = known & _ALL_BITS if known >= 0 else UNKNOWN
 
 
 def _inside(netns: int, function: Callable[[], T]) -> T:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FLAGS_UNKNOWN = -1
 REUSEADDR = 1
 REUSEPORT = 2
+V6ONLY = 4
 CAP_FULL = (1 << 41) - 1
 MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 
@@ -135,7 +136,7 @@ class Snapshot:
         self.sysctls = BindSysctls()
         self.sockets: list[SocketRecord] = []  # of this port (port 0, connect: of the whole range)
         self.counts: list[int] = []  # how many sockets each of `sockets` stands for
-        self.flags: list[int] = []  # REUSEADDR 1, REUSEPORT 2; FLAGS_UNKNOWN
+        self.flags: list[int] = []  # REUSEADDR 1, REUSEPORT 2, V6ONLY 4; FLAGS_UNKNOWN
         self.links: Links | None = None  # None: not asked for
         self.addresses: list[Address] = []
         self.routes: list[Route] = []  # of the local table

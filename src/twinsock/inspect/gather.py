@@ -94,7 +94,7 @@ def complete(port: KernelPort, snapshot: Snapshot) -> None:
     if not snapshot.sockets or not snapshot.question.port:
         return
     snapshot.owners = port.owners({record.inode for record in snapshot.sockets if record.inode})
-    snapshot.flags = port.reuse_flags(snapshot.netns, snapshot.sockets)
+    snapshot.flags = port.reuse_flags(snapshot.netns, snapshot.sockets, v6only=True)
     snapshot.uptime_ns = uptime_ns(port)
     find_free_ports(port, snapshot)
     if snapshot.links is None:

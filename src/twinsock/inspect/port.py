@@ -54,8 +54,8 @@ if TYPE_CHECKING:
             """Tell who holds the sockets with these inodes (None: all sockets)."""
             ...
 
-        def reuse_flags(self, netns: int, sockets: Sequence[SocketRecord | InetSocket]) -> list[int]:
-            """Give each socket's reuse flags: REUSEADDR 1, REUSEPORT 2, or -1 where they cannot be seen."""
+        def reuse_flags(self, netns: int, sockets: Sequence[SocketRecord | InetSocket], v6only: bool = False) -> list[int]:
+            """Give each socket's reuse flags: REUSEADDR 1, REUSEPORT 2, with `v6only` also IPV6_V6ONLY 4; -1 where they cannot be seen."""
             ...
 
         def now_ns(self) -> int:
