@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 _SOCKADDR_IN_LEN: Final = 16
+BPF_CGROUP_INET4_BIND: Final = 8
+BPF_CGROUP_INET4_POST_BIND: Final = 12
+BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE: Final = 2
 
 
 def inet_bind(task: Task, sock: Socket, addr: bytes) -> int:
@@ -39,11 +42,30 @@ def inet_bind(task: Task, sock: Socket, addr: bytes) -> int:
 
 def inet_bind_sk(task: Task, sk: InetSock, addr: bytes) -> int:
     """Bind an AF_INET protocol socket."""
-    err = -EINVAL if len(addr) < _SOCKADDR_IN_LEN else __inet_bind(task, sk, addr)
+    if len(addr) < _SOCKADDR_IN_LEN:
+        return bind_refused(sk, "inet_bind_sk", -EINVAL)
+    err, addr = run_bind_programs(sk, BPF_CGROUP_INET4_BIND, addr)
+    if err >= 0:
+        err = __inet_bind(task, sk, addr, bool(err & BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE))
     return bind_refused(sk, "inet_bind_sk", err) if err else 0
 
 
-def __inet_bind(task: Task, sk: InetSock, addr: bytes) -> int:
+def run_bind_programs(sk: InetSock, atype: int, addr: bytes) -> tuple[int, bytes]:
+    """Let the cgroup's bind programs refuse or rewrite the address: (-errno or flags, address)."""
+    programs = sk.sk_net.kernel.cgroup_bpf
+    return (0, addr) if programs is None else programs.sock_addr(sk, atype, addr)
+
+
+def run_post_bind_programs(sk: InetSock, atype: int) -> int:
+    """Let the cgroup's post-bind programs refuse the port, which is then given back: 0 or -errno."""
+    programs = sk.sk_net.kernel.cgroup_bpf
+    err = 0 if programs is None else programs.sock(sk, atype)
+    if err:
+        sk.sk_prot.put_port(sk)
+    return err
+
+
+def __inet_bind(task: Task, sk: InetSock, addr: bytes, no_cap: bool) -> int:
     net = sk.sk_net
     family = addr[0] | addr[1] << 8
     snum = addr[2] << 8 | addr[3]
@@ -54,14 +76,14 @@ def __inet_bind(task: Task, sk: InetSock, addr: bytes) -> int:
     type_ = inet_addr_type(net.addrs, saddr, l3mdev)
     if not inet_addr_valid_or_nonlocal(net, sk, saddr, type_):
         return bind_refused(sk, "__inet_bind", -EADDRNOTAVAIL)
-    if not may_bind_port(task, net, snum):
+    if not no_cap and not may_bind_port(task, net, snum):
         return bind_refused(sk, "__inet_bind", -EACCES)
     if sk.sk_state != TCP_CLOSE or sk.sk_num != 0:
         return bind_refused(sk, "__inet_bind", -EINVAL)
     sk.sk_rcv_saddr = saddr
     sk.inet_saddr = 0 if type_ in (RTN_MULTICAST, RTN_BROADCAST) else saddr
     if wants_port(sk, snum):
-        err = sk.sk_prot.get_port(sk, snum)
+        err = sk.sk_prot.get_port(sk, snum) or run_post_bind_programs(sk, BPF_CGROUP_INET4_POST_BIND)
         if err:
             sk.sk_rcv_saddr = 0
             sk.inet_saddr = 0

@@ -102,6 +102,10 @@ class UdpPortProto(Proto):
         assert isinstance(sk, UdpPortSock)
         return udp_lib_get_port(sk, snum)
 
+    def put_port(self, sk: Sock) -> None:
+        """Give the port back."""
+        self.unhash(sk)
+
     def unhash(self, sk: Sock) -> None:
         """Leave the tables and give the port back."""
         assert isinstance(sk, UdpPortSock)

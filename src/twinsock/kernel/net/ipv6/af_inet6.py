@@ -6,7 +6,15 @@ from __future__ import annotations
 
 from twinsock.kernel.net.core.addrs import inet_addr_type
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY, SOCK_BINDADDR_LOCK, SOCK_BINDPORT_LOCK
-from twinsock.kernel.net.ipv4.af_inet import bind_refused, inet_addr_valid_or_nonlocal, may_bind_port, wants_port
+from twinsock.kernel.net.ipv4.af_inet import (
+    BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE,
+    bind_refused,
+    inet_addr_valid_or_nonlocal,
+    may_bind_port,
+    run_bind_programs,
+    run_post_bind_programs,
+    wants_port,
+)
 from twinsock.kernel.net.ipv4.inet_hashtables import LOOPBACK4_IPV6, MAPPED_PREFIX
 from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_FREEBIND, INET_FLAGS_TRANSPARENT, InetSock
 from twinsock.uapi.errno import EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, EINVAL, ENODEV
@@ -20,6 +28,8 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.core.net import Socket
     from twinsock.kernel.sched.task import Task
 
+BPF_CGROUP_INET6_BIND: Final = 9
+BPF_CGROUP_INET6_POST_BIND: Final = 13
 _SIN6_LEN_RFC2133: Final = 24  # sockaddr_in6 before it had a scope id
 _SOCKADDR_IN6_LEN: Final = 28
 _SCOPE_INTERFACE: Final = 1
@@ -36,11 +46,15 @@ def inet6_bind(task: Task, sock: Socket, addr: bytes) -> int:
 
 def inet6_bind_sk(task: Task, sk: InetSock, addr: bytes) -> int:
     """Bind an AF_INET6 protocol socket."""
-    err = -EINVAL if len(addr) < _SIN6_LEN_RFC2133 else __inet6_bind(task, sk, addr)
+    if len(addr) < _SIN6_LEN_RFC2133:
+        return bind_refused(sk, "inet6_bind_sk", -EINVAL)
+    err, addr = run_bind_programs(sk, BPF_CGROUP_INET6_BIND, addr)
+    if err >= 0:
+        err = __inet6_bind(task, sk, addr, bool(err & BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE))
     return bind_refused(sk, "inet6_bind_sk", err) if err else 0
 
 
-def __inet6_bind(task: Task, sk: InetSock, addr: bytes) -> int:
+def __inet6_bind(task: Task, sk: InetSock, addr: bytes, no_cap: bool) -> int:
     family = addr[0] | addr[1] << 8
     snum = addr[2] << 8 | addr[3]
     saddr = addr[8:24]
@@ -49,7 +63,7 @@ def __inet6_bind(task: Task, sk: InetSock, addr: bytes) -> int:
         return bind_refused(sk, "__inet6_bind", -EAFNOSUPPORT)
     if is_multicast and sk.sk_type == SOCK_STREAM:
         return bind_refused(sk, "__inet6_bind", -EINVAL)
-    if not may_bind_port(task, sk.sk_net, snum):
+    if not no_cap and not may_bind_port(task, sk.sk_net, snum):
         return bind_refused(sk, "__inet6_bind", -EACCES)
     if sk.sk_state != TCP_CLOSE or sk.sk_num != 0:
         return bind_refused(sk, "__inet6_bind", -EINVAL)
@@ -61,7 +75,7 @@ def __inet6_bind(task: Task, sk: InetSock, addr: bytes) -> int:
     saved_ipv6only = sk.sk_ipv6only
     _set_address(sk, saddr, is_mapped, is_multicast)
     if wants_port(sk, snum):
-        err = sk.sk_prot.get_port(sk, snum)
+        err = sk.sk_prot.get_port(sk, snum) or run_post_bind_programs(sk, BPF_CGROUP_INET6_POST_BIND)
         if err:
             sk.sk_ipv6only = saved_ipv6only
             _reset_address(sk)
