@@ -75,3 +75,41 @@ def test_a_signal_without_handler_ends_the_task() -> None:
 
 def test_programs_start_with_descriptor_three() -> None:
     assert TwinEnv(start_kernel()).run(lambda env: env.os.pipe()) == (3, 4)
+
+
+def test_tasks_left_over_end_with_the_program() -> None:
+    env = TwinEnv(start_kernel())
+    log: list[str] = []
+
+    def forever(env: TwinEnv) -> None:
+        try:
+            env.os.read(env.os.pipe()[0], 1)
+        finally:
+            log.append("unwound")
+
+    def program(env: TwinEnv) -> str:
+        env.spawn(forever, env)
+        env.yield_now()
+        return "done"
+
+    assert env.run(program) == "done"
+    assert log == ["unwound"]
+
+
+def test_two_hosts_share_a_baton_and_a_clock() -> None:
+    first = TwinEnv(start_kernel())
+    kernel = start_kernel(seed=2, clock=first.kernel.clock)
+    second = TwinEnv(kernel, baton=first.baton)
+    times: list[int] = []
+
+    def other() -> None:
+        second.sleep_ns(5_000_000)
+        times.append(kernel.clock.now_ns)
+
+    def program(env: TwinEnv) -> int:
+        env.sleep_ns(9_000_000)
+        return env.kernel.clock.now_ns
+
+    first.baton.spawn(second.first, other)
+    assert first.run(program) == 9_000_000
+    assert times == [5_000_000]

@@ -100,6 +100,7 @@ class Baton:
         self.failure: BaseException | None = None
         self.over = False
         self.alive = 0
+        self.until: BatonTask | None = None
         self.threads: list[threading.Thread] = []
 
     def enqueue(self, task: BatonTask) -> None:
@@ -132,8 +133,9 @@ class Baton:
         thread.start()
         self.enqueue(task)
 
-    def run(self) -> None:
-        """Run until every task has ended; raise what made the simulation fail."""
+    def run(self, until: BatonTask | None = None) -> None:
+        """Run until `until` has ended (None: every task); raise what made the simulation fail. Tasks left over are unwound."""
+        self.until = until
         self._next(None)
         self.main.acquire()
         self.over = True
@@ -168,6 +170,9 @@ class Baton:
     def _next(self, leaving: BatonTask | None) -> None:
         """Give the baton to the next runnable task, moving time when there is none."""
         self.current = None
+        if leaving is not None and leaving.done and leaving is self.until:
+            self.main.release()
+            return
         try:
             while not self.run_queue:
                 if self.alive == 0:

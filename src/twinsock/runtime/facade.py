@@ -65,9 +65,9 @@ class TwinEnv:
 
     kind = "twin"
 
-    def __init__(self, kernel: Kernel, net: Net | None = None, uid: int = 0, gid: int = 0) -> None:
+    def __init__(self, kernel: Kernel, net: Net | None = None, uid: int = 0, gid: int = 0, baton: Baton | None = None) -> None:
         self.kernel = kernel
-        self.baton = Baton(kernel.clock)
+        self.baton = Baton(kernel.clock) if baton is None else baton
         self.handlers: dict[int, Callable[[int, None], object]] = {}
         self.first = self._new_task("program", net or kernel.init_net, Cred(uid, gid, kernel.init_user_ns), kernel.new_pid())
         self.first.files = fs_file.FilesStruct()
@@ -84,8 +84,9 @@ class TwinEnv:
 
     @property
     def task(self) -> BatonTask:
-        """The task that runs."""
-        return self.baton.current or self.first
+        """The task that runs, if it is one of this host."""
+        current = self.baton.current
+        return self.first if current is None or current.kernel is not self.kernel else current
 
     def _new_task(self, comm: str, net: Net, cred: Cred, pid: int) -> BatonTask:
         task = BatonTask(self.baton, self.kernel, net, cred, pid, comm)
@@ -93,10 +94,10 @@ class TwinEnv:
         return task
 
     def run(self, program: Callable[["TwinEnv"], Any]) -> Any:
-        """Run `program(env)` and every task it starts; return its result or raise what it raised."""
+        """Run `program(env)` to its end, and what it starts meanwhile; return its result or raise what it raised."""
         box: list[Any] = []
         self.baton.spawn(self.first, lambda: box.append(program(self)))
-        self.baton.run()
+        self.baton.run(self.first)
         if self.first.error is not None:
             raise self.first.error
         return box[0]
