@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.ipworld import Recorder, send4, send6, veth_hosts
+from tests.unit.ipworld import Recorder, host, send4, send6, veth_hosts
+from twinsock.kernel.drivers.veth import veth_newlink
 from twinsock.kernel.net.core.capture import Capture, MemorySink
 from twinsock.kernel.net.core.dev import dev_close, dev_open, dev_set_qdisc
+from twinsock.kernel.net.core.net_namespace import Net, put_net, setup_net
+from twinsock.kernel.net.ipv4.devinet import InIfaddr, inet_insert_ifa
 from twinsock.kernel.net.ipv4.route import Flowi4, ip_route_output_flow
 from twinsock.kernel.net.sched.sch_netem import NetemQdisc
 from twinsock.uapi import snmp
-from twinsock.uapi.errno import EMSGSIZE
+from twinsock.uapi.errno import EMSGSIZE, ENETUNREACH
 from twinsock.uapi.rtnetlink import NUD_FAILED, NUD_REACHABLE, NUD_STALE
 from twinsock.wire.icmp import Icmphdr
 from twinsock.wire.icmp6 import Icmp6hdr
@@ -180,3 +183,15 @@ def test_a_capture_names_interfaces_directions_and_comments() -> None:
     assert [packet.direction for packet in packets[:3]] == [2, 2, 1]  # the question, its duplicate, an answer
     assert sum(packet.comment == "netem: duplicate" for packet in packets) >= 1
     assert left.ptype_all is None
+
+
+def test_a_namespace_that_ends_takes_its_devices_and_their_other_ends_along() -> None:
+    kernel = host()
+    net = Net(kernel, kernel.init_user_ns)
+    setup_net(net)
+    err, near, _far = veth_newlink(kernel.init_net, "v0", net, "v1")
+    assert err == 0 and near is not None and dev_open(near) == 0
+    assert inet_insert_ifa(near, InIfaddr(parse_addr("10.9.0.1"), 24)) == 0
+    put_net(net)
+    assert [dev.name for dev in kernel.init_net.dev_base] == ["lo"] and net.dev_base == []
+    assert ip_route_output_flow(kernel.init_net, Flowi4(parse_addr("10.9.0.2")), None)[0] == -ENETUNREACH

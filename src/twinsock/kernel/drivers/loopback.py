@@ -44,6 +44,11 @@ class _LoopbackNetOps(PernetOperations):
         net.loopback_dev = dev
         register_netdevice(dev)
 
+    def exit(self, net: Net) -> None:
+        while net.dev_base:
+            net.dev_base[-1].dellink()
+        net.loopback_dev = None
+
 
 def loopback_init(kernel: "Kernel") -> None:
     """Give every namespace its `lo`, down."""

@@ -77,6 +77,10 @@ class VethDev(NetDevice):
             netif_carrier_update(peer)
             call_netdevice_notifiers(NETDEV_CHANGE, peer)
 
+    def dellink(self) -> None:
+        """Remove both ends."""
+        veth_dellink(self)
+
     def xmit(self, skb: SkBuff) -> int:
         """Hand a frame to the other end, stripped of what only this host knows."""
         peer = self.peer

@@ -179,6 +179,10 @@ class NetDevice:
     def stop(self) -> None:
         """Driver's part of `ip link set down`."""
 
+    def dellink(self) -> None:
+        """Remove the device, `ip link del`, and whatever goes with it."""
+        unregister_netdevice(self)
+
     def netif_receive_skb(self, skb: SkBuff) -> None:
         """Take a packet that arrived (softirq context)."""
         skb.iif = self.ifindex

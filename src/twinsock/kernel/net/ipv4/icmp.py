@@ -322,7 +322,7 @@ def icmp_reply(skb: SkBuff, h: Icmphdr, payload: bytes) -> None:
         options = b""
         if iph.options:
             options = ip_options_echo(iph.options, ip_options_compile(iph.options))
-            options = ip_options_record(options, ip_options_compile(options), fl4.saddr, net.kernel.clock)
+            options = ip_options_record(options, ip_options_compile(options), fl4.saddr, net.kernel.clock, True)
         _push(net, h, payload, fl4.saddr, fl4.daddr, rt, iph.tos, options)
 
 

@@ -62,8 +62,8 @@ def ip_options_compile(options: bytes) -> IpOptions:
     return found
 
 
-def ip_options_record(options: bytes, found: IpOptions, addr: int, clock: Clock) -> bytes:
-    """Enter our address and the time where a packet asks for them and there is room."""
+def ip_options_record(options: bytes, found: IpOptions, addr: int, clock: Clock, answering: bool = False) -> bytes:
+    """Enter our address and the time where a packet asks for them and there is room; an answer does not count that there is none."""
     out = bytearray(options)
     if found.rr >= 0:
         at = found.rr
@@ -71,7 +71,7 @@ def ip_options_record(options: bytes, found: IpOptions, addr: int, clock: Clock)
         if pointer <= out[at + 1]:
             out[at + pointer - 1 : at + pointer + 3] = addr.to_bytes(4, "big")
             out[at + 2] = pointer + 4
-    if found.ts >= 0:
+    if found.ts >= 0 and not (answering and out[found.ts + 2] > out[found.ts + 1]):
         _record_time(out, found.ts, addr, clock)
     return bytes(out)
 
