@@ -23,6 +23,8 @@ _OPS = {"add": 0x00, "or": 0x40, "and": 0x50, "lsh": 0x60, "rsh": 0x70, "mov": 0
 _CONDITIONS = {"eq": 0x10, "gt": 0x20, "ne": 0x50, "always": 0x00}
 _CALL = 0x85
 _EXIT = 0x95
+_LD_IMM64 = 0x18
+_PSEUDO_MAP_FD = 1
 _SCAN_LENGTH = 4
 
 
@@ -75,6 +77,11 @@ class Assembler:
     def call(self, helper: int) -> None:
         """Call a helper: r0 = helper(r1, ..., r5)."""
         self._add(_CALL, 0, 0, 0, helper)
+
+    def load_map(self, dst: int, fd: int) -> None:
+        """dst = the map with this descriptor"""
+        self._add(_LD_IMM64, dst, _PSEUDO_MAP_FD, 0, fd)
+        self._add(0, 0, 0, 0, 0)
 
     def exit(self) -> None:
         """Return r0."""

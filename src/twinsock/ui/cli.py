@@ -7,6 +7,7 @@ import sys
 COMMANDS = {
     "why": ("twinsock.ui.why", "why can (or could) an address not be bound or reached, and what helps"),
     "ss": ("twinsock.ui.ss", "sockets as ss(8) lists them, and what it lacks"),
+    "trace": ("twinsock.ui.trace", "the kernel's way through the socket layer, live; every socket call that fails"),
 }
 
 
