@@ -60,6 +60,10 @@ if TYPE_CHECKING:
             """Name the BPF hooks of a cgroup that have a say in bind(2) and connect(2). Raises OSError."""
             ...
 
+        def only_one_network(self) -> bool:
+            """Tell whether there is but one network namespace, as far as a cheap look tells."""
+            ...
+
 
 SAMPLES_MAX = 32
 _TIMER_TIME_WAIT = 3
@@ -119,8 +123,10 @@ def find_automatic(port: KernelPort, snapshot: Snapshot) -> None:
         snapshot.automatic.update([record.cookie for record in found])
 
 
-def look_elsewhere(port: KernelPort, snapshot: Snapshot) -> None:
+def look_elsewhere(port: KernelPort, files: Files, snapshot: Snapshot) -> None:
     """Find servers with the same port in the other network namespaces that can be entered."""
+    if files.only_one_network():
+        return
     question = snapshot.question
     states = ALL_STATES if question.protocol == IPPROTO_UDP else 1 << TCP_LISTEN
     hidden = 0

@@ -177,7 +177,7 @@ def examine(port: HostPort, question: Question) -> Report:
     snapshot = take_snapshot(port, HostFiles(), question)
     complete(port, snapshot)
     if question.port:
-        look_elsewhere(port, snapshot)
+        look_elsewhere(port, HostFiles(), snapshot)
     return explain(snapshot)
 
 
