@@ -194,7 +194,7 @@ def _set_lockless(task: "Task", sock: Socket, sk: Sock, optname: int, val: int, 
             return -EOPNOTSUPP
         if val < -1 or val > 1:
             return -EINVAL
-        sk.sk_txrehash = val & 0xFF
+        sk.sk_txrehash = sk.sk_net.core.sysctl_txrehash if val < 0 else val
         return 0
     if optname == so.SO_PEEK_OFF:
         return sock.ops.set_peek_off(sk, val)
@@ -326,6 +326,8 @@ def _set_structured(task: "Task", sock: Socket, sk: Sock, optname: int, val: int
             sk.sk_sndtimeo_ns = timeo
         return err
     if optname == so.SO_ATTACH_FILTER:
+        if sk_is_tcp(sk) and not task.ns_capable(sk.sk_net.user_ns, CAP_NET_ADMIN):
+            return -EPERM
         return sk_attach_filter(task, sk, optval)
     if optname == so.SO_ATTACH_BPF:
         return _bpf_prog_get(task, val, optval)

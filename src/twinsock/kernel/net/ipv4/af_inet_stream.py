@@ -54,6 +54,7 @@ class InetStreamOps(InetOps):
     """`inet_stream_ops`."""
 
     family = AF_INET
+    has_peek_off = True
 
     def connect(self, task: "Task", sock: Socket, addr: bytes, flags: int) -> int:
         """connect(2)."""

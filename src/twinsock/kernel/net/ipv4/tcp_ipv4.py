@@ -357,6 +357,7 @@ def tcp_init_sock_fields(sk: TcpSock) -> None:
     clock = net.kernel.clock
     ipv4 = net.ipv4
     tcp_init_xmit_timers(sk)
+    sk.sk_txrehash = net.core.sysctl_txrehash
     sk.icsk_rto = clock.hz
     sk.icsk_rto_max = clock.msecs_to_jiffies(ipv4.sysctl_tcp_rto_max_ms)
     sk.icsk_rto_min = clock.msecs_to_jiffies((ipv4.sysctl_tcp_rto_min_us + 999) // 1000)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from twinsock.kernel.net.core.sock import SOCK_RCVBUF_LOCK
 from twinsock.kernel.net.core.sock_cmsg import sock_recv_errqueue
 from twinsock.kernel.net.ipv4.tcp_sock import TcpSock
 from twinsock.uapi.errno import ENOPROTOOPT, EOPNOTSUPP
@@ -18,8 +19,12 @@ def inet_recv_error(sk: TcpSock, msg: "Msghdr") -> int:
 
 
 def tcp_set_rcvlowat(sk: TcpSock, val: int) -> int:
-    """Set SO_RCVLOWAT."""
+    """Set SO_RCVLOWAT, at most half of the largest receive buffer; an unlocked buffer grows to twice the mark."""
+    locked = bool(sk.sk_userlocks & SOCK_RCVBUF_LOCK)
+    val = min(val, (sk.sk_rcvbuf if locked else sk.sk_net.ipv4.sysctl_tcp_rmem[2]) >> 1)
     sk.sk_rcvlowat = val or 1
+    if not locked and val << 1 > sk.sk_rcvbuf:
+        sk.sk_rcvbuf = val << 1
     return 0
 
 
