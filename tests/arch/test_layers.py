@@ -14,7 +14,17 @@ MAY_IMPORT = {
     "runtime": ("uapi", "wire", "kernel"),
     "host": ("uapi", "wire"),
     "inspect": ("uapi", "wire"),
-    "explain": ("uapi", "kernel", "inspect.records", "inspect.owners", "inspect.facts", "inspect.links", "inspect.address", "inspect.unix"),
+    "explain": (
+        "uapi",
+        "kernel",
+        "inspect.records",
+        "inspect.owners",
+        "inspect.facts",
+        "inspect.links",
+        "inspect.address",
+        "inspect.unix",
+        "inspect.findings",
+    ),
     "ui": ("uapi", "inspect", "explain", "runtime", "host"),
     "": ("ui",),
 }

@@ -8,6 +8,7 @@ COMMANDS = {
     "why": ("twinsock.ui.why", "why can (or could) an address not be bound or reached, and what helps"),
     "ss": ("twinsock.ui.ss", "sockets as ss(8) lists them, and what it lacks"),
     "trace": ("twinsock.ui.trace", "the kernel's way through the socket layer, live; every socket call that fails"),
+    "listeners": ("twinsock.ui.listeners", "health of every listening socket: queue, drops, who does not accept"),
 }
 
 

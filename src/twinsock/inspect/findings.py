@@ -1,0 +1,67 @@
+"""Plain records that the tools gather through a KernelPort, and that `explain` judges. Times are milliseconds."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinsock.inspect.records import SocketRecord
+    from twinsock.inspect.unix import UnixRecord
+
+UNKNOWN = -1
+
+
+class ProcessFacts:
+    """A process that holds sockets, as far as it may be looked at."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.comm = ""
+        self.unit = ""  # systemd unit or container
+        self.state = ""  # the letter of /proc/PID/stat: R, S, D, T, t, Z
+        self.fds_open = UNKNOWN
+        self.fds_max = UNKNOWN  # RLIMIT_NOFILE, soft
+
+    def at_fd_limit(self) -> bool:
+        """Tell whether its next descriptor will be refused."""
+        return 0 <= self.fds_max <= self.fds_open
+
+
+class Listener:
+    """One listening socket: TCP if `tcp` is set, else UNIX."""
+
+    def __init__(self, netns: int, tcp: SocketRecord | None, unix: UnixRecord | None) -> None:
+        self.netns = netns
+        self.tcp = tcp
+        self.unix = unix
+        self.inode = 0
+        self.cookie = 0
+        self.queue = UNKNOWN  # waiting for accept()
+        self.limit = UNKNOWN  # full when queue > limit; UNKNOWN: /proc does not tell
+        self.drops = UNKNOWN  # over its life; UNIX has none: clients wait or get EAGAIN
+        self.syn_recv = 0  # half-open connections, of its REUSEPORT group together
+        self.oldest_ms = UNKNOWN  # how long the oldest in the queue has waited
+        self.stands_ms = 0  # how long its queue was watched without anybody being taken
+        self.waiting: list[int] = []  # UNIX: inodes of the clients in the queue
+        self.members = 1  # listeners with this very address: a REUSEPORT group
+        self.owners: list[ProcessFacts] = []
+        self.ghost = ""  # why no process holds it, a sentence
+        self.ghost_kind = ""
+        self.device = ""
+
+    def is_full(self) -> bool:
+        """Tell whether the next client finds no room."""
+        return self.limit >= 0 and self.queue > self.limit
+
+
+class ListenSpace:
+    """The listeners of one network namespace and its counters."""
+
+    def __init__(self, netns: int, label: str, own: bool) -> None:
+        self.netns = netns
+        self.label = label
+        self.own = own
+        self.somaxconn = UNKNOWN
+        self.syncookies = UNKNOWN  # net.ipv4.tcp_syncookies
+        self.counters: dict[str, int] = {}  # TcpExt
+        self.listeners: list[Listener] = []
+        self.time_ns = 0
