@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sys import byteorder
+
 from twinsock.inspect.address import format_address
 from twinsock.inspect.stream import InetSocket, sockets
 from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP
-from twinsock.ui.ss_sheet import STATE_NAMES, Batch, BatchKit, Names, is_plain
+from twinsock.ui.ss_sheet import STATE_NAMES, Batch, BatchKit, is_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,18 +22,31 @@ PROTOCOLS = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP, "raw": 255, "mptcp": IPPROT
 _AF_INET = 2
 _INET_DIAG_SKV6ONLY = 11
 _SMALL_RUN = 8
+_BATCH_BYTES = 1 << 20
 
 
 def add_runs(sheet: Sheet, view: View, table: str, found: list[Run], netns: int) -> None:
     """Add a dump's sockets in order: long runs as batches, odd ones row by row."""
     plain = not view.wants_extra(table)
-    kit = BatchKit(table, Names(_host_of_word), Names(lambda key: ":" + view.service(_swapped(key), table)), view.users_of(table))
+    kit = BatchKit(table, _host_of_word, lambda number: ":" + view.service(number, table), view.numeric, view.users_of(table))
+    alike: list[bytes] = []
+    size = 0
+    alike_stride = 0
     for stride, data in found if plain else ():
-        if len(data) >= _SMALL_RUN * stride and is_plain(stride, data, _AF_INET):
-            sheet.add_batch(Batch(kit, stride, data))
+        whole = len(data) >= _SMALL_RUN * stride and is_plain(stride, data, _AF_INET)
+        if alike and (not whole or stride != alike_stride or size > _BATCH_BYTES):
+            sheet.add_batch(Batch(kit, alike_stride, b"".join(alike)))
+            alike = []
+            size = 0
+        if whole:
+            alike.append(data)
+            size += len(data)
+            alike_stride = stride
         else:
             for sock in sockets([(stride, data)], PROTOCOLS[table], netns):
                 sheet.add(row_of(view, table, sock))
+    if alike:
+        sheet.add_batch(Batch(kit, alike_stride, b"".join(alike)))
     if not plain:
         for sock in view.prepared(sockets(found, PROTOCOLS[table], netns), netns):
             sheet.add(row_of(view, table, sock))
@@ -95,12 +110,4 @@ def _host(view: View, address: bytes, v6only: bool) -> str:
 
 
 def _host_of_word(word: int) -> str:
-    from sys import byteorder
-
     return format_address(word.to_bytes(4, byteorder))
-
-
-def _swapped(key: int) -> int:
-    from sys import byteorder
-
-    return key if byteorder == "big" else (key & 255) << 8 | key >> 8

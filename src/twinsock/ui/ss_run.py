@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _EXTRA = ("extended", "memory", "info", "options", "tos", "cgroup", "inet-sockopt", "reuse", "unit", "ghosts", "threads")
 _CHUNK = 20_000
+_PID_LIMIT = 1 << 22  # above: a thread with a table of its own
 _REUSE_TEXT = {-1: "?", 0: "-", 1: "addr", 2: "port", 3: "addr,port"}
 _SERVICE_PROTOCOL = {"tcp": "tcp", "udp": "udp", "mptcp": "tcp"}
 
@@ -39,6 +40,7 @@ class View:
         self._services: dict[tuple[int, str], str] = {}
         self._ephemeral: tuple[int, int] | None = None
         self._users: dict[int, str] = {}
+        self._heads: dict[int, str] = {}  # pid -> the text of a holder up to its descriptor
         self._reuse: dict[int, int] = {}
         self.show_users = options.has("processes", "threads")
         self.ours = options.has("reuse", "unit", "ghosts")
@@ -85,13 +87,27 @@ class View:
         """Tell whether rows show more than addresses and holders."""
         return self.resolve or self.options.has(*_EXTRA)
 
-    def users_of(self, table: str) -> Callable[[Sequence[int]], Sequence[str]] | None:
+    def users_of(self, table: str) -> Callable[[Sequence[int]], list[str]] | None:
         """Give the writer of the last column for a column of inodes, None if nothing is shown."""
-        return self.users_column if self.options.has("processes") else None
+        return self.users_column if self.show_users else None
 
-    def users_column(self, inodes: Sequence[int]) -> Sequence[str]:
-        """Write the holders of many sockets."""
-        return [self.users(inode) for inode in inodes]
+    def users_column(self, inodes: Sequence[int]) -> list[str]:
+        """Write the holders of many sockets; most have one."""
+        owners = self.owners
+        if owners is None:
+            return [""] * len(inodes)
+        heads = self._heads
+        packed = owners.packed_of(inodes)
+        for pid in {holder >> 32 for holder in packed}:
+            if pid not in heads:
+                heads[pid] = f' users:(("{owners.source.comm(pid)}",pid={pid},fd=' if 0 < pid < _PID_LIMIT else ""
+        more = owners.more
+        texts = [f"{heads[holder >> 32]}{holder & 0xFFFFFFFF}))" for holder in packed]
+        if more or "" in heads.values():
+            for row, holder in enumerate(packed):
+                if not heads[holder >> 32] or inodes[row] in more:
+                    texts[row] = self.users(inodes[row])
+        return texts
 
     def users(self, inode: int) -> str:
         """Write who holds a socket: ` users:(("sshd",pid=7,fd=3))`; nothing if nobody is known to."""

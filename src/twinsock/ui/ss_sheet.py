@@ -6,7 +6,9 @@ turns them into text in one go, once the widths are known.
 
 from __future__ import annotations
 
-from itertools import chain, repeat
+from array import array
+from itertools import chain
+from sys import byteorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,28 +88,17 @@ class Sheet:
         return f"{text}{rqueue:<{wide[RECVQ]}} {wqueue:<{wide[SENDQ]}} "
 
 
-class Names(dict[int, str]):
-    """Text of a number, made once: ports and addresses repeat."""
+class Texts(dict[int, str]):
+    """Text of a number at a column's width, made once: ports and addresses repeat."""
 
-    def __init__(self, make: Callable[[int], str]) -> None:
+    def __init__(self, make: Callable[[int], str], width: int, right: bool, after: str = "") -> None:
         self.make = make
-
-    def __missing__(self, key: int) -> str:
-        text = self[key] = self.make(key)
-        return text
-
-
-class Padded(dict[int, str]):
-    """The same, brought to a column's width."""
-
-    def __init__(self, names: Names, width: int, right: bool, after: str = "") -> None:
-        self.names = names
         self.width = width
         self.right = right
         self.after = after
 
     def __missing__(self, key: int) -> str:
-        text = self.names[key]
+        text = self.make(key)
         text = self[key] = (text.rjust(self.width) if self.right else text.ljust(self.width)) + self.after
         return text
 
@@ -115,62 +106,76 @@ class Padded(dict[int, str]):
 class BatchKit:
     """What all batches of one protocol share: the texts of hosts and ports."""
 
-    def __init__(self, netid: str, hosts: Names, ports: Names, users: Callable[[Sequence[int]], Sequence[str]] | None) -> None:
+    def __init__(
+        self,
+        netid: str,
+        host: Callable[[int], str],
+        port: Callable[[int], str],
+        numeric: bool,
+        users: Callable[[Sequence[int]], list[str]] | None,
+    ) -> None:
         self.netid = netid
-        self.hosts = hosts
-        self.ports = ports
+        self.host = host
+        self.port = port  # with the colon
+        self.numeric = numeric  # the largest port is the widest
         self.users = users  # texts of the last column for a column of inodes; None: nothing is shown
-        self.padded: tuple[Padded, Padded, Padded, Padded] | None = None
+        self.texts: tuple[Texts, Texts, Texts, Texts] | None = None
 
-    def pads(self, sheet: Sheet) -> tuple[Padded, Padded, Padded, Padded]:
+    def at_widths(self, sheet: Sheet) -> tuple[Texts, Texts, Texts, Texts]:
         """Give local hosts, local ports, peer hosts and peer ports at their final widths."""
-        if self.padded is None:
+        if self.texts is None:
             wide = sheet.widths
             end = " " * wide[EXTRA] + "\n" if self.users is None else ""
-            self.padded = (
-                Padded(self.hosts, wide[LOCAL], True),
-                Padded(self.ports, wide[LPORT], False, " "),
-                Padded(self.hosts, wide[PEER], True),
-                Padded(self.ports, wide[PPORT], False, end),
+            self.texts = (
+                Texts(self.host, wide[LOCAL], True),
+                Texts(self.port, wide[LPORT], False, " "),
+                Texts(self.host, wide[PEER], True),
+                Texts(self.port, wide[PPORT], False, end),
             )
-        return self.padded
+        return self.texts
+
+    def host_width(self, keys: set[int]) -> int:
+        """Tell how wide these hosts are."""
+        return max([len(self.host(key)) for key in keys])
+
+    def port_width(self, keys: Sequence[int]) -> int:
+        """Tell how wide these ports are."""
+        return len(self.port(max(keys))) if self.numeric else max([len(self.port(key)) for key in set(keys)])
 
 
 class Batch:
-    """A run of IPv4 sockets that are bound to no device: every cell follows from a column of the kernel's message.
+    """Runs of IPv4 sockets that are bound to no device: every cell follows from a column of the kernel's message.
 
-    Keys of hosts are the address's word, keys of ports its two bytes, both as this machine reads them.
+    Keys of hosts are the address's word as this machine reads it.
     """
 
     def __init__(self, kit: BatchKit, stride: int, data: bytes) -> None:
         self.kit = kit
         self.stride = stride
         self.data = data
+        self.users: list[str] = []
 
     def measure(self, sheet: Sheet) -> None:
         """Make the columns wide enough."""
-        states, rqueues, wqueues, locals_, lports, peers, pports = self._columns()
         kit = self.kit
-        for state in set(states):
+        for state in set(self.data[17 :: self.stride]):
             sheet.widen(STATE, len(STATE_NAMES[state]))
-        for column, numbers in ((RECVQ, rqueues), (SENDQ, wqueues)):
-            sheet.widen(column, len(str(max(numbers))))
-        for column, names, keys in (
-            (LOCAL, kit.hosts, locals_),
-            (LPORT, kit.ports, lports),
-            (PEER, kit.hosts, peers),
-            (PPORT, kit.ports, pports),
-        ):
-            sheet.widen(column, max([len(names[key]) for key in set(keys)]))
+        for column, word in ((RECVQ, 18), (SENDQ, 19)):
+            sheet.widen(column, len(str(max(self._words(word)))))
+        for column, word in ((LOCAL, 6), (PEER, 10)):
+            sheet.widen(column, kit.host_width(set(self._words(word))))
+        for column, half in ((LPORT, 10), (PPORT, 11)):
+            sheet.widen(column, kit.port_width(self._ports(half)))
         sheet.widen(NETID, len(kit.netid))
         if kit.users is not None:
-            sheet.widen(EXTRA, max(map(len, kit.users(self._inodes()))))
+            self.users = kit.users(self._words(21))
+            sheet.widen(EXTRA, max(map(len, self.users)))
 
     def text(self, sheet: Sheet, lead: str) -> str:
         """Give the rows."""
-        states, rqueues, wqueues, locals_, lports, peers, pports = self._columns()
         kit = self.kit
-        lhost, lport, phost, pport = kit.pads(sheet)
+        states = self.data[17 :: self.stride]
+        rqueues, wqueues = self._words(18), self._words(19)
         prefixes: Iterable[str]
         if not any(rqueues) and not any(wqueues):
             by_state = {state: lead + sheet.prefix(kit.netid, state, 0, 0) for state in set(states)}
@@ -179,34 +184,31 @@ class Batch:
             triples = list(zip(states, rqueues, wqueues, strict=True))
             by_triple = {triple: lead + sheet.prefix(kit.netid, *triple) for triple in set(triples)}
             prefixes = map(by_triple.__getitem__, triples)
-        cells: list[Iterable[str]] = [prefixes]
-        for names, keys in ((lhost, locals_), (lport, lports), (phost, peers), (pport, pports)):
-            distinct = set(keys)
-            for key in distinct:
-                names[key]  # fills the gaps: dict.__getitem__ below is the fast one
-            cells.append(repeat(names[keys[0]], len(keys)) if len(distinct) == 1 else map(names.__getitem__, keys))
+        lhost, lport, phost, pport = kit.at_widths(sheet)
+        cells: list[Iterable[str]] = [
+            prefixes,
+            map(lhost.__getitem__, self._words(6)),
+            map(lport.__getitem__, self._ports(10)),
+            map(phost.__getitem__, self._words(10)),
+            map(pport.__getitem__, self._ports(11)),
+        ]
         if kit.users is not None:
             wide = sheet.widths[EXTRA]
-            cells.append([text.ljust(wide) + "\n" for text in kit.users(self._inodes())])
+            cells.append([text.ljust(wide) + "\n" for text in self.users])
         return "".join(chain.from_iterable(zip(*cells, strict=True)))
 
-    def _columns(self) -> tuple[bytes, list[int], list[int], list[int], list[int], list[int], list[int]]:
-        """Cut the columns out: state, queues, local address and port, peer address and port."""
-        step = self.stride // 4
-        with memoryview(self.data) as view, view.cast("I") as words, view.cast("H") as halves:
-            return (
-                self.data[17 :: self.stride],
-                words[18::step].tolist(),
-                words[19::step].tolist(),
-                words[6::step].tolist(),
-                halves[10 :: 2 * step].tolist(),
-                words[10::step].tolist(),
-                halves[11 :: 2 * step].tolist(),
-            )
-
-    def _inodes(self) -> list[int]:
+    def _words(self, index: int) -> list[int]:
+        """Cut out one word of each message."""
         with memoryview(self.data) as view, view.cast("I") as words:
-            return words[21 :: self.stride // 4].tolist()
+            return words[index :: self.stride // 4].tolist()
+
+    def _ports(self, index: int) -> list[int]:
+        """Cut out one port of each message."""
+        with memoryview(self.data) as view, view.cast("H") as halves:
+            ports = array("H", halves[index :: self.stride // 2].tobytes())
+        if byteorder == "little":
+            ports.byteswap()
+        return ports.tolist()
 
 
 def is_plain(stride: int, data: bytes, family: int) -> bool:
