@@ -7,6 +7,7 @@ from twinsock.explain.report import Remedy
 from twinsock.explain.words import join_words, quote, show_endpoint, show_ms, show_target, stop_commands
 from twinsock.inspect.address import format_address
 from twinsock.inspect.facts import REUSEADDR
+from twinsock.inspect.owners import HIDDEN
 from twinsock.uapi.errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EMFILE, ENODEV, EPERM
 from twinsock.uapi.in_ import IPPROTO_UDP
 from twinsock.uapi.socket import AF_INET6
@@ -142,6 +143,9 @@ def _owners(search: Search) -> None:
                 actions.append(action)
                 names.append(name)
         gone.update(_alike(search, blocker))
+    if any(blocker.ghost_kind == HIDDEN for blocker in search.report.blockers):
+        command = f"sudo twinsock why {quote(show_target(search.question))}{_option_words(search.question)}"
+        search.add(command, "root sees which process it is, and its reuse flags", False)
     if not actions or len(actions) > 6:
         return
     if not search.works(search.question, frozenset(gone)):

@@ -113,7 +113,7 @@ def _holder_phrase(blocker: Blocker) -> str:
         return join_words(names[:3] if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more processes"])
     if blocker.state in ("TIME_WAIT", "FIN_WAIT2"):
         return "a closed connection"
-    return "a socket"
+    return f"a socket of uid {blocker.uid}" if blocker.uid >= 0 else "a socket"
 
 
 def _does(blocker: Blocker) -> str:

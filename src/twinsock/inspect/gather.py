@@ -13,7 +13,7 @@ from twinsock.inspect.port import DumpInterrupted, NotAvailable
 from twinsock.inspect.records import parse_record
 from twinsock.inspect.sockets import inet_sockets, protocol_name
 from twinsock.inspect.sysctl import bind_sysctls
-from twinsock.uapi.errno import ENOENT, ESRCH
+from twinsock.uapi.errno import ENOENT, EPERM, ESRCH
 from twinsock.uapi.in_ import IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP
 from twinsock.uapi.inet_diag import INET_DIAG_BC_S_EQ, INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE, TCPDIAG_GETSOCK
 from twinsock.uapi.netlink import NETLINK_ROUTE, NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST
@@ -370,7 +370,9 @@ def read_task(port: KernelPort, files: Files, pid: int) -> TaskRecord:
         if owner != task.userns and task.userns != _INIT_USER_NS:
             task.caps = 0  # they count only in namespaces that its own user namespace or a child owns
     except OSError as error:
-        task.hidden.append(f"the namespaces of process {pid} cannot be read: {error.strerror}; needs CAP_SYS_PTRACE or the same user")
+        if files.stat(folder + "/net/tcp").inode != files.stat("/proc/self/net/tcp").inode:
+            raise OSError(EPERM, f"the network namespace of process {pid} is hidden: needs CAP_SYS_PTRACE or the same user") from None
+        task.hidden.append(f"the user namespace of process {pid} cannot be read ({error.strerror}); it is taken to be yours")
     _read_limits(port, files, folder, task)
     if task.cgroup:
         try:
