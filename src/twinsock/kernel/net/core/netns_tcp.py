@@ -75,6 +75,7 @@ class NetnsTcp:
         self.tfo_active_disable_times = 0
         self.tfo_active_disable_stamp = 0
         self.tcp_fastopen_ctx: object | None = None
+        self.tcp_metrics: dict[bytes, object] = {}  # by source and destination address
         self.sysctl_tcp_rto_min_us = 200_000
         self.sysctl_tcp_rto_max_ms = 120_000
         self.sysctl_tcp_pingpong_thresh = 1

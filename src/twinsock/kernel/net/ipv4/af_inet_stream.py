@@ -25,9 +25,10 @@ from twinsock.kernel.net.ipv4.inet_ops import InetOps
 from twinsock.kernel.net.ipv4.inet_sock import (
     INET_FLAGS_DEFER_CONNECT,
 )
+from twinsock.kernel.net.ipv4.ip_cmsg import ip_recv_error
 from twinsock.kernel.net.ipv4.tcp import tcp_ioctl, tcp_poll, tcp_recvmsg, tcp_sendmsg
 from twinsock.kernel.net.ipv4.tcp_sock import TcpRequestSock, TcpSock
-from twinsock.kernel.net.ipv4.tcp_sockopt import inet_recv_error, tcp_set_rcvlowat, tcp_stream_getsockopt, tcp_stream_setsockopt
+from twinsock.kernel.net.ipv4.tcp_sockopt import tcp_set_rcvlowat, tcp_stream_getsockopt, tcp_stream_setsockopt
 from twinsock.kernel.sched.task import sock_intr_errno
 from twinsock.kernel.sched.wait import TaskWait
 from twinsock.uapi.errno import (
@@ -117,7 +118,7 @@ class InetStreamOps(InetOps):
         """recvmsg(2)."""
         sk = tcp_sk(sock)
         if flags & MSG_ERRQUEUE:
-            return inet_recv_error(sk, msg)
+            return ip_recv_error(sk, msg)
         return tcp_recvmsg(task, sk, msg, flags)
 
 
@@ -213,14 +214,15 @@ def inet_csk_wait_for_connect(task: "Task", sk: TcpSock, timeo: int) -> int:
 # ---- connect
 
 
-def inet_stream_connect_locked(task: "Task", sock: Socket, sk: TcpSock, addr: bytes, flags: int, is_sendmsg: bool) -> int:
+def inet_stream_connect_locked(task: "Task", sock: Socket, sk: TcpSock, addr: bytes | None, flags: int, is_sendmsg: bool) -> int:
     """Connect, or wait for a connection under way (sheet 04, 4.1): 0 or -errno."""
-    if len(addr) < 2:
-        return -EINVAL
-    if addr[0] | addr[1] << 8 == AF_UNSPEC:
-        err = sk.sk_prot.disconnect(sk, flags)
-        sock.state = SS_DISCONNECTING if err else SS_UNCONNECTED
-        return err
+    if addr is not None:
+        if len(addr) < 2:
+            return -EINVAL
+        if addr[0] | addr[1] << 8 == AF_UNSPEC:
+            err = sk.sk_prot.disconnect(sk, flags)
+            sock.state = SS_DISCONNECTING if err else SS_UNCONNECTED
+            return err
     if sock.state == SS_CONNECTED:
         return -EISCONN
     if sock.state == SS_CONNECTING:
@@ -231,7 +233,7 @@ def inet_stream_connect_locked(task: "Task", sock: Socket, sk: TcpSock, addr: by
     elif sock.state == SS_UNCONNECTED:
         if sk.sk_state != TCP_CLOSE:
             return -EISCONN
-        err = sk.sk_prot.connect(task, sk, addr)
+        err = sk.sk_prot.connect(task, sk, addr or b"")
         if err < 0:
             return err
         sock.state = SS_CONNECTING

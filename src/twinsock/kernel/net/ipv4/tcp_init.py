@@ -16,6 +16,7 @@ from twinsock.kernel.net.ipv4.inet_hashtables import inet_put_port
 from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.kernel.net.ipv4.tcp_close import tcp_close, tcp_disconnect, tcp_shutdown
 from twinsock.kernel.net.ipv4.tcp_cong_init import tcp_assign_congestion_control
+from twinsock.kernel.net.ipv4.tcp_fastopen import TcpFastopen
 from twinsock.kernel.net.ipv4.tcp_ipv4 import AF_OPS4, TcpProtocol4, tcp_init_sock_fields, tcp_v4_connect, tcp_v4_do_rcv
 from twinsock.kernel.net.ipv4.tcp_sock import TcpSkb, TcpSock
 from twinsock.kernel.net.ipv4.tcp_state import (
@@ -133,4 +134,5 @@ def tcp_init(kernel: "Kernel") -> TcpProto:
     proto_register(kernel, prot)
     inet_register_protosw(kernel, AF_INET, _TcpSw(prot, InetStreamOps()))
     kernel.inet_protos[IPPROTO_TCP] = TcpProtocol4()
+    kernel.fastopen_ops = TcpFastopen()
     return prot

@@ -323,6 +323,17 @@ class TcpFastopenOps:
     def synrecv_done(self, sk: "TcpSock") -> None:
         """A child made from a SYN is confirmed."""
 
+    def init_key_once(self, sk: "TcpSock") -> None:
+        """Make the namespace's key unless it has one."""
+
+    def set_key(self, sk: "TcpSock", key: bytes) -> int:
+        """Give a listener keys of its own, TCP_FASTOPEN_KEY of tcp(7)."""
+        return -EOPNOTSUPP
+
+    def get_key(self, sk: "TcpSock") -> bytes:
+        """Return the keys in use."""
+        return b""
+
     def sendmsg(self, task: "Task", sk: "TcpSock", msg: "Msghdr", uarg: UbufInfo | None) -> tuple[int, int]:
         """Open a connection with the data of a call: (0 or -errno, bytes sent with the SYN)."""
         return -EOPNOTSUPP, 0
