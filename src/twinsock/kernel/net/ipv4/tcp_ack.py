@@ -6,6 +6,7 @@ RFC 9293 3.10.7.4 (ACK), RFC 2018, RFC 2883 (D-SACK), RFC 5961 5. Left out: merg
 from typing import Final
 
 from twinsock.kernel.net.ipv4.inet_csk import ICSK_TIME_PROBE0, inet_csk_clear_xmit_timer
+from twinsock.kernel.net.ipv4.tcp_challenge import tcp_send_challenge_ack
 from twinsock.kernel.net.ipv4.tcp_cong import ca_ops, tcp_cwnd_reduction, tcp_in_cwnd_reduction
 from twinsock.kernel.net.ipv4.tcp_output import (
     tcp_current_mss,
@@ -27,6 +28,7 @@ from twinsock.kernel.net.ipv4.tcp_recovery import (
     FLAG_DSACKING_ACK,
     FLAG_ECE,
     FLAG_FORWARD_PROGRESS,
+    FLAG_NO_CHALLENGE_ACK,
     FLAG_NOT_DUP,
     FLAG_ORIG_SACK_ACKED,
     FLAG_RETRANS_DATA_ACKED,
@@ -147,10 +149,10 @@ def tcp_ack(sk: TcpSock, skb: TcpSkb, flag: int) -> int:
     if before(ack, prior_snd_una):
         # RFC 5961 5.2: an acknowledgement from too far back is not believed
         if before(ack, (prior_snd_una - min(sk.max_window, sk.bytes_acked)) & M32):
-            return ACK_TOO_OLD
+            return _unacceptable(sk, flag, ACK_TOO_OLD)
         return _tcp_old_ack(sk, skb, prior_snd_una, flag, rs, delivered)
     if after(ack, sk.snd_nxt):
-        return ACK_UNSENT_DATA
+        return _unacceptable(sk, flag, ACK_UNSENT_DATA)  # Measured: 6.18.44 challenges these, too
     if after(ack, prior_snd_una):
         flag |= FLAG_SND_UNA_ADVANCED
         sk.icsk_retransmits = 0
@@ -201,6 +203,12 @@ def tcp_ack(sk: TcpSock, skb: TcpSkb, flag: int) -> int:
     _tcp_cong_control(sk, ack, newly, flag, rs)
     tcp_xmit_recovery(sk, rexmit)
     return ACK_OK
+
+
+def _unacceptable(sk: TcpSock, flag: int, result: int) -> int:
+    if not flag & FLAG_NO_CHALLENGE_ACK:
+        tcp_send_challenge_ack(sk)
+    return result
 
 
 def _ack_with_nothing_out(sk: TcpSock, ack: int, prior_snd_una: int, flag: int, delivered: int) -> int:

@@ -583,7 +583,6 @@ def tcp_data_queue(sk: TcpSock, skb: TcpSkb) -> None:
     stats = sk.sk_net.net_statistics
     if skb.seq == skb.end_seq:
         return
-    _strip_duplicate_head(skb)
     sk.duplicate_sack = None
     if skb.seq == sk.rcv_nxt:
         if tcp_receive_window(sk) == 0 and (skb.len or not skb.tcp_flags & TCPHDR_FIN):
@@ -609,13 +608,6 @@ def tcp_data_queue(sk: TcpSock, skb: TcpSkb) -> None:
         _queue_and_out(sk, skb)
         return
     tcp_data_queue_ofo(sk, skb)
-
-
-def _strip_duplicate_head(skb: TcpSkb) -> None:
-    """A SYN takes a sequence number but is no payload."""
-    if skb.tcp_flags & TCPHDR_SYN:
-        skb.seq = (skb.seq + 1) & M32
-        skb.tcp_flags &= ~TCPHDR_SYN
 
 
 def _out_of_window(sk: TcpSock) -> None:

@@ -14,15 +14,19 @@ from twinsock.kernel.net.ipv4.tcp_ack import (
     tcp_paws_check,
     tcp_store_ts_recent,
 )
+from twinsock.kernel.net.ipv4.tcp_challenge import tcp_oow_rate_limited, tcp_send_challenge_ack
 from twinsock.kernel.net.ipv4.tcp_cong import ca_ops
 from twinsock.kernel.net.ipv4.tcp_control import tcp_initialize_rcv_mss, tcp_send_ack, tcp_send_fin, tcp_send_synack
 from twinsock.kernel.net.ipv4.tcp_data import (
     tcp_ack_snd_check,
     tcp_data_queue,
+    tcp_data_ready,
     tcp_data_snd_check,
     tcp_dsack_set,
     tcp_ecn_accept_cwr,
     tcp_enter_quickack_mode,
+    tcp_event_data_recv,
+    tcp_queue_rcv,
     tcp_rcv_rtt_measure_ts,
     tcp_urg,
 )
@@ -35,7 +39,7 @@ from twinsock.kernel.net.ipv4.tcp_output import (
     tcp_sndbuf_expand,
     tcp_sync_mss,
 )
-from twinsock.kernel.net.ipv4.tcp_recovery import FLAG_NO_CHALLENGE_ACK, FLAG_SLOWPATH, FLAG_UPDATE_TS_RECENT
+from twinsock.kernel.net.ipv4.tcp_recovery import FLAG_DATA, FLAG_NO_CHALLENGE_ACK, FLAG_SLOWPATH, FLAG_UPDATE_TS_RECENT
 from twinsock.kernel.net.ipv4.tcp_rto import (
     TCP_TIMEOUT_FALLBACK_S,
     tcp_rearm_rto,
@@ -75,10 +79,8 @@ from twinsock.uapi.snmp import (
     LINUX_MIB_PAWSESTABREJECTED,
     LINUX_MIB_PAWSOLDACK,
     LINUX_MIB_TCPABORTONDATA,
-    LINUX_MIB_TCPACKSKIPPEDCHALLENGE,
     LINUX_MIB_TCPACKSKIPPEDPAWS,
     LINUX_MIB_TCPACKSKIPPEDSEQ,
-    LINUX_MIB_TCPCHALLENGEACK,
     LINUX_MIB_TCPHPHITS,
     LINUX_MIB_TCPSYNCHALLENGE,
     TCP_MIB_INERRS,
@@ -113,27 +115,6 @@ SEQ_BEYOND: Final = 2
 
 
 # ---- answering what is not acceptable
-
-
-def tcp_oow_rate_limited(sk: TcpSock, skb: TcpSkb | None, mib: int) -> bool:
-    """Tell whether an answer to an unacceptable segment would be one too many, tcp_invalid_ratelimit."""
-    if skb is not None and skb.seq != skb.end_seq and not skb.tcp_flags & TCPHDR_SYN:
-        return False
-    now = tcp_jiffies32(sk)
-    last = sk.last_oow_ack_time
-    if last and 0 <= now - last < sk.sk_net.ipv4.sysctl_tcp_invalid_ratelimit:
-        sk.sk_net.net_statistics[mib] += 1
-        return True
-    sk.last_oow_ack_time = now
-    return False
-
-
-def tcp_send_challenge_ack(sk: TcpSock) -> None:
-    """Ask the peer to prove itself, RFC 5961 3.2, 4.2, 5.2."""
-    if tcp_oow_rate_limited(sk, None, LINUX_MIB_TCPACKSKIPPEDCHALLENGE):
-        return
-    sk.sk_net.net_statistics[LINUX_MIB_TCPCHALLENGEACK] += 1
-    tcp_send_ack(sk)
 
 
 def tcp_send_dupack(sk: TcpSock, skb: TcpSkb) -> None:
@@ -296,6 +277,23 @@ def _predicted(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> bool:
     return sk.sk_rmem_alloc < sk.sk_rcvbuf and (not th.ts or not before(th.tsval, sk.rx_opt.ts_recent))
 
 
+def _predicted_data(sk: TcpSock, skb: TcpSkb) -> None:
+    """Take the data that header prediction expected, then the acknowledgement, whatever that says."""
+    if sk.rx_opt.saw_tstamp and sk.rcv_nxt == sk.rcv_wup:
+        tcp_store_ts_recent(sk)
+    tcp_rcv_rtt_measure_ts(sk, skb)
+    sk.sk_net.net_statistics[LINUX_MIB_TCPHPHITS] += 1
+    tcp_queue_rcv(sk, skb)
+    tcp_event_data_recv(sk, skb)
+    if skb.ack_seq != sk.snd_una:
+        tcp_ack(sk, skb, FLAG_DATA)
+        tcp_data_snd_check(sk)
+    else:
+        sk.snd_wl1 = skb.seq
+    tcp_ack_snd_check(sk)
+    tcp_data_ready(sk)
+
+
 def tcp_rcv_established(sk: TcpSock, skb: TcpSkb) -> None:
     """Process a segment in ESTABLISHED."""
     th = skb.th
@@ -307,13 +305,9 @@ def tcp_rcv_established(sk: TcpSock, skb: TcpSkb) -> None:
     if not tcp_validate_incoming(sk, skb, th, True):
         return
     if fast and skb.len:
-        sk.sk_net.net_statistics[LINUX_MIB_TCPHPHITS] += 1
-    flag = FLAG_UPDATE_TS_RECENT | (0 if fast else FLAG_SLOWPATH)
-    if fast and skb.len and skb.ack_seq == sk.snd_una:
-        if sk.rx_opt.saw_tstamp and not after(skb.seq, sk.rcv_wup):
-            tcp_store_ts_recent(sk)
-    elif tcp_ack(sk, skb, flag) < 0:
-        tcp_send_challenge_ack(sk)
+        _predicted_data(sk, skb)
+        return
+    if tcp_ack(sk, skb, FLAG_UPDATE_TS_RECENT | (0 if fast else FLAG_SLOWPATH)) < 0:
         return
     tcp_rcv_rtt_measure_ts(sk, skb)
     tcp_ecn_accept_cwr(sk, skb)

@@ -502,7 +502,6 @@ def tcp_transmit_skb(sk: TcpSock, skb: TcpSkb, clone_it: bool) -> int:
     else:
         _fill_established_options(sk, th)
         if skb.pcount > 1:
-            skb.tcp_flags |= TCPHDR_PSH
             th.flags |= TCPHDR_PSH
         th.window = tcp_select_window(sk)
     if not flags & TCPHDR_ACK:

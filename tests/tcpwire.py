@@ -1,0 +1,330 @@
+"""A TCP socket beside a TUN device: the test plays the peer, on the twin in virtual time or on the live kernel.
+
+A scenario is a function of a `Wire`; what it returns must be equal on both sides, instants within a tolerance. Sequence numbers
+are relative to the two initial ones, as packetdrill has them."""
+
+import fcntl
+import os
+import select
+import socket
+import struct
+import subprocess
+import time
+
+from twinsock.wire.ip import Iphdr
+from twinsock.wire.l4 import pseudo_sum4
+from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_FIN, TCPHDR_PSH, TCPHDR_RST, TCPHDR_SYN, TCPHDR_URG, Tcphdr, emit, parse
+
+LOCAL, REMOTE = 0xC0A80001, 0xC0A80002
+PORT = 8080
+LETTERS = {"S": TCPHDR_SYN, "F": TCPHDR_FIN, "R": TCPHDR_RST, "P": TCPHDR_PSH, ".": TCPHDR_ACK, "U": TCPHDR_URG}
+M32 = 0xFFFFFFFF
+
+Sent = tuple[float, str]
+
+
+def flags_of(text: str) -> int:
+    value = 0
+    for letter in text:
+        value |= LETTERS[letter]
+    return value
+
+
+class Wire:
+    """What the two sides have in common."""
+
+    def __init__(self) -> None:
+        self.remote_port = 40000
+        self.local_port = PORT
+        self.isn = 0
+        self.local_isn: int | None = None
+        self.sent: list[Sent] = []
+
+    # what the sides implement
+    def now_ms(self) -> float:
+        raise NotImplementedError
+
+    def deliver(self, packet: bytes) -> None:
+        raise NotImplementedError
+
+    def run(self, ms: float) -> None:
+        """Let time pass and collect what the kernel sends."""
+        raise NotImplementedError
+
+    # the peer's verbs
+    def inject(self, flags: str, seq: int = 0, ack: int = 0, length: int = 0, win: int = 65535, urg: int = 0, **options: object) -> None:
+        """Send a segment to the kernel."""
+        bits = flags_of(flags)
+        th = Tcphdr(self.remote_port, self.local_port, (self.isn + seq) & M32, 0, bits, win)
+        if bits & TCPHDR_ACK:
+            th.ack_seq = ((self.local_isn or 0) + ack) & M32
+        th.urg_ptr = urg
+        for name, value in options.items():
+            if name == "sacks":
+                assert isinstance(value, list)
+                base = self.local_isn or 0
+                value = [((base + a) & M32, (base + b) & M32) for a, b in value]
+            setattr(th, name, value)
+        payload = bytes(length)
+        raw = emit(th, payload, pseudo_sum4(REMOTE, LOCAL, 6, th.header_len() + length))
+        iph = Iphdr(REMOTE, LOCAL, 6)
+        iph.ttl = 64
+        self.deliver(iph.emit(len(raw)) + raw)
+
+    def note(self, packet: bytes, when_ms: float) -> None:
+        """Write a packet that the kernel sent as one line."""
+        header = (packet[0] & 15) * 4
+        if packet[9] != 6:
+            return
+        th = parse(packet, header)
+        assert th is not None
+        size = len(packet) - header - th.header_len()
+        if th.dest != self.remote_port:
+            return
+        if th.flags & TCPHDR_SYN:
+            self.local_isn = th.seq
+        base = 0 if th.flags & TCPHDR_RST and th.flags & TCPHDR_ACK and th.seq == 0 else self.local_isn or 0
+        flags = "".join(letter for letter, bit in LETTERS.items() if th.flags & bit)
+        seq = (th.seq - base) & M32 if not th.flags & TCPHDR_SYN else 0
+        text = f"{flags} {seq}:{(seq + size) & M32}({size})"
+        if th.flags & TCPHDR_ACK:
+            text += f" ack {(th.ack_seq - self.isn) & M32}"
+        text += f" win {th.window}"
+        if th.mss:
+            text += f" mss {th.mss}"
+        if th.sack_ok:
+            text += " sackOK"
+        if th.wscale >= 0:
+            text += f" wscale {th.wscale}"
+        if th.sacks:
+            text += " sack " + " ".join(f"{(a - self.isn) & M32}:{(b - self.isn) & M32}" for a, b in th.sacks)
+        self.sent.append((when_ms, text))
+
+    def take(self) -> list[Sent]:
+        """Return what was sent since the last call, instants from the start of the scenario."""
+        out, self.sent = self.sent, []
+        return out
+
+    # the program's verbs, errors as negative numbers
+    def listen(self, backlog: int = 5) -> int:
+        raise NotImplementedError
+
+    def accept(self, fd: int) -> int:
+        raise NotImplementedError
+
+    def connect(self) -> int:
+        raise NotImplementedError
+
+    def send(self, fd: int, size: int, flags: int = 0) -> int:
+        raise NotImplementedError
+
+    def recv(self, fd: int, size: int) -> int:
+        raise NotImplementedError
+
+    def close(self, fd: int) -> None:
+        raise NotImplementedError
+
+    def shutdown(self, fd: int, how: int) -> int:
+        raise NotImplementedError
+
+    def setsockopt(self, fd: int, level: int, name: int, value: int) -> None:
+        raise NotImplementedError
+
+    def info(self, fd: int) -> tuple[int, ...]:
+        """Return (state, ca_state, options, unacked, sacked, lost, retrans, snd_cwnd, total_retrans)."""
+        raw = self.raw_info(fd)
+        words = struct.unpack_from("=24I", raw, 8)
+        return (raw[0], raw[1], raw[5], words[4], words[5], words[6], words[7], words[18], words[23])
+
+    def raw_info(self, fd: int) -> bytes:
+        raise NotImplementedError
+
+    def established(self, win: int = 65535, **options: object) -> int:
+        """Accept a connection from the peer and forget the packets of the handshake."""
+        lfd = self.listen()
+        self.inject("S", win=win, **options)
+        self.run(20)
+        self.inject(".", 1, 1, win=win)
+        self.run(2)
+        fd = self.accept(lfd)
+        assert fd >= 0, fd
+        self.take()
+        return fd
+
+
+class TwinWire(Wire):
+    """The twin's side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from tests.unit.tcpworld import World
+        from twinsock.kernel.drivers.tap import TunDevice, TunWire
+        from twinsock.kernel.net.core.dev import dev_open, register_netdevice
+        from twinsock.kernel.net.core.skbuff import SkBuff
+        from twinsock.kernel.net.ipv4.devinet import InIfaddr, inet_insert_ifa
+
+        wire = self
+
+        class Far(TunWire):
+            def transmit(self, dev: TunDevice, skb: SkBuff) -> None:
+                wire.segment(skb.l3_bytes(), skb.gso_size)
+
+        self.world = World()
+        self.world.net.ipv4.tcp_congestion_control = "reno"
+        self.dev = TunDevice(self.world.net, "tun0", Far())
+        register_netdevice(self.dev)
+        assert inet_insert_ifa(self.dev, InIfaddr(LOCAL, 24)) == 0
+        assert dev_open(self.dev) == 0
+        self.start = self.world.kernel.clock.now_ns
+
+    def segment(self, packet: bytes, gso_size: int) -> None:
+        """Cut a packet that stands for several, as a device or the stack above it does."""
+        th = parse(packet, 20)
+        assert th is not None
+        payload = packet[20 + th.header_len() :]
+        now = self.now_ms()
+        if not gso_size or len(payload) <= gso_size:
+            self.note(packet, now)
+            return
+        last_flags = th.flags
+        for i in range(0, len(payload), gso_size):
+            th.flags = last_flags if i + gso_size >= len(payload) else last_flags & ~(TCPHDR_PSH | TCPHDR_FIN)
+            self.note(packet[:20] + emit(th, payload[i : i + gso_size]), now)
+            th.seq = (th.seq + gso_size) & M32
+
+    def now_ms(self) -> float:
+        return (self.world.kernel.clock.now_ns - self.start) / 1e6
+
+    def deliver(self, packet: bytes) -> None:
+        self.dev.deliver(packet)
+        self.world.run(0.02)  # no two segments arrive in one instant
+
+    def run(self, ms: float) -> None:
+        self.world.run(ms)
+
+    def listen(self, backlog: int = 5) -> int:
+        fd = self.world.socket()
+        assert self.world.bind(fd, PORT, LOCAL) == 0
+        assert self.world.listen(fd, backlog) == 0
+        return fd
+
+    def accept(self, fd: int) -> int:
+        return self.world.accept(fd)
+
+    def connect(self) -> int:
+        fd = self.world.socket()
+        self.remote_port = 8080
+        assert self.world.connect(fd, 8080, REMOTE) == -115
+        self.local_port = self.world.port(fd)
+        return fd
+
+    def send(self, fd: int, size: int, flags: int = 0) -> int:
+        return self.world.send(fd, bytes(size), flags)
+
+    def recv(self, fd: int, size: int) -> int:
+        got = self.world.recv(fd, size)
+        return got if isinstance(got, int) else len(got)
+
+    def close(self, fd: int) -> None:
+        self.world.close(fd)
+
+    def shutdown(self, fd: int, how: int) -> int:
+        return self.world.shutdown(fd, how)
+
+    def setsockopt(self, fd: int, level: int, name: int, value: int) -> None:
+        assert self.world.setsockopt(fd, level, name, value) == 0
+
+    def raw_info(self, fd: int) -> bytes:
+        raw = self.world.getsockopt(fd, 6, 11, 280)
+        assert isinstance(raw, bytes)
+        return raw
+
+
+class HostWire(Wire):
+    """The live kernel's side; to be made in a fresh network namespace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        fcntl.ioctl(self.tun, 0x400454CA, struct.pack("16sH", b"tun0", 0x1001))
+        commands = ["ip addr add 192.168.0.1/24 dev tun0", "ip link set tun0 up", "sysctl -qw net.ipv4.tcp_congestion_control=reno"]
+        subprocess.run(" && ".join(commands), shell=True, check=True)
+        self.socks: dict[int, socket.socket] = {}
+        self.start = time.monotonic()
+
+    def now_ms(self) -> float:
+        return (time.monotonic() - self.start) * 1000
+
+    def deliver(self, packet: bytes) -> None:
+        os.write(self.tun, packet)
+
+    def run(self, ms: float) -> None:
+        end = time.monotonic() + ms / 1000
+        while True:
+            left = end - time.monotonic()
+            ready = select.select([self.tun], [], [], max(left, 0))[0]
+            if not ready and left <= 0:
+                return
+            if ready:
+                packet = os.read(self.tun, 65536)
+                if packet[0] >> 4 == 4:
+                    self.note(packet, self.now_ms())
+
+    def keep(self, sock: socket.socket) -> int:
+        sock.setblocking(False)
+        self.socks[sock.fileno()] = sock
+        return sock.fileno()
+
+    def listen(self, backlog: int = 5) -> int:
+        sock = socket.socket()
+        sock.bind(("192.168.0.1", PORT))
+        sock.listen(backlog)
+        return self.keep(sock)
+
+    def accept(self, fd: int) -> int:
+        try:
+            return self.keep(self.socks[fd].accept()[0])
+        except OSError as error:
+            return -(error.errno or 0)
+
+    def connect(self) -> int:
+        sock = socket.socket()
+        fd = self.keep(sock)
+        self.remote_port = 8080
+        assert sock.connect_ex(("192.168.0.2", 8080)) == 115
+        self.local_port = sock.getsockname()[1]
+        return fd
+
+    def send(self, fd: int, size: int, flags: int = 0) -> int:
+        try:
+            return self.socks[fd].send(bytes(size), flags)
+        except OSError as error:
+            return -(error.errno or 0)
+
+    def recv(self, fd: int, size: int) -> int:
+        try:
+            return len(self.socks[fd].recv(size))
+        except OSError as error:
+            return -(error.errno or 0)
+
+    def close(self, fd: int) -> None:
+        self.socks.pop(fd).close()
+
+    def shutdown(self, fd: int, how: int) -> int:
+        try:
+            self.socks[fd].shutdown(how)
+            return 0
+        except OSError as error:
+            return -(error.errno or 0)
+
+    def setsockopt(self, fd: int, level: int, name: int, value: int) -> None:
+        self.socks[fd].setsockopt(level, name, value)
+
+    def raw_info(self, fd: int) -> bytes:
+        return self.socks[fd].getsockopt(6, 11, 280)
+
+    def stop(self) -> None:
+        """Close everything."""
+        for sock in self.socks.values():
+            sock.close()
+        os.close(self.tun)
