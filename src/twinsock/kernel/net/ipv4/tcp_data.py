@@ -61,6 +61,7 @@ from twinsock.kernel.net.ipv4.tcp_state import (
     tcp_time_stamp_ts,
 )
 from twinsock.kernel.net.ipv4.tcp_timewait import tcp_time_wait
+from twinsock.uapi.errno import EINVAL
 from twinsock.uapi.rtnetlink import RTAX_QUICKACK
 from twinsock.uapi.snmp import (
     LINUX_MIB_DELAYEDACKLOST,
@@ -78,6 +79,7 @@ from twinsock.uapi.snmp import (
     LINUX_MIB_TCPZEROWINDOWDROP,
 )
 from twinsock.uapi.tcp import (
+    TCP_CLOSE,
     TCP_CLOSE_WAIT,
     TCP_CLOSING,
     TCP_ESTABLISHED,
@@ -92,6 +94,7 @@ TCP_FASTRETRANS_THRESH: Final = 3
 MAX_TCP_OPTION_SPACE: Final = 40
 INET_ECN_CE: Final = 3
 POLL_PRI: Final = 5
+SOCK_MIN_RCVBUF: Final = 2304
 
 
 # ---- quick acknowledgements
@@ -184,7 +187,8 @@ def tcp_measure_rcv_mss(sk: TcpSock, skb: TcpSkb) -> None:
             old_ratio = sk.scaling_ratio
             sk.scaling_ratio = min((skb.len << 8) // max(skb.truesize, 1), 255) or 1
             if old_ratio != sk.scaling_ratio:
-                sk.window_clamp = tcp_win_from_space(sk, sk.sk_rcvbuf)
+                tcp_set_window_clamp(sk, tcp_win_from_space(sk, sk.sk_rcvbuf))
+                sk.rcvq_space = min(sk.rcvq_space, sk.window_clamp)
         sk.ack_rcv_mss = min(length, sk.advmss)
         if skb.len == sk.ack_rcv_mss and skb.tcp_flags & TCPHDR_PSH:
             sk.ack_pending |= ICSK_ACK_PUSHED
@@ -201,6 +205,25 @@ def tcp_measure_rcv_mss(sk: TcpSock, skb: TcpSkb) -> None:
     if sk.ack_pending & ICSK_ACK_PUSHED:
         sk.ack_pending |= ICSK_ACK_PUSHED2
     sk.ack_pending |= ICSK_ACK_PUSHED
+
+
+def tcp_set_window_clamp(sk: TcpSock, val: int) -> int:
+    """Limit the window; 0 takes the limit away from a closed socket: 0 or -EINVAL."""
+    if not val:
+        if sk.sk_state != TCP_CLOSE:
+            return -EINVAL
+        sk.window_clamp = 0
+        return 0
+    old = sk.window_clamp
+    new = max(val, SOCK_MIN_RCVBUF // 2)
+    if new == old:
+        return 0
+    sk.window_clamp = new
+    if new < old:
+        sk.rcv_ssthresh = min(sk.rcv_ssthresh, new)
+    else:
+        sk.rcv_ssthresh = max(min(sk.rcv_wnd, new), sk.rcv_ssthresh)
+    return 0
 
 
 def tcp_rcv_rtt_update(sk: TcpSock, sample: int, win_dep: bool) -> None:

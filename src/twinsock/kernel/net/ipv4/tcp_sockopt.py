@@ -16,6 +16,7 @@ from twinsock.kernel.net.ipv4.inet_csk import (
 from twinsock.kernel.net.ipv4.ip_sockglue import ip_getsockopt, ip_setsockopt
 from twinsock.kernel.net.ipv4.tcp import tcp_cleanup_rbuf, tcp_set_cork, tcp_set_nodelay
 from twinsock.kernel.net.ipv4.tcp_cong_init import tcp_set_congestion_control
+from twinsock.kernel.net.ipv4.tcp_data import tcp_set_window_clamp
 from twinsock.kernel.net.ipv4.tcp_info import tcp_get_info
 from twinsock.kernel.net.ipv4.tcp_output import sk_stream_write_space, tcp_space_from_win
 from twinsock.kernel.net.ipv4.tcp_sock import M32, TCP_NAGLE_CORK, TCP_NAGLE_OFF, TcpSock
@@ -33,7 +34,6 @@ MAX_TCP_SYNCNT: Final = 127
 MAX_TCP_KEEPIDLE: Final = 32767
 MAX_TCP_KEEPCNT: Final = 127
 TCP_FIN_TIMEOUT_MAX_S: Final = 120
-SOCK_MIN_RCVBUF: Final = 2304
 TFO_CLIENT_ENABLE: Final = 1
 
 
@@ -189,7 +189,7 @@ def _set_locked(task: "Task", sk: TcpSock, optname: int, val: int) -> int:
             return -EINVAL
         sk.save_syn = val
     elif optname == opt.TCP_WINDOW_CLAMP:
-        return _set_window_clamp(sk, val)
+        return tcp_set_window_clamp(sk, val)
     elif optname == opt.TCP_QUICKACK:
         _set_quickack(sk, val)
     elif optname == opt.TCP_NOTSENT_LOWAT:
@@ -223,24 +223,6 @@ def _set_keepidle(sk: TcpSock, val: int) -> int:
         now = clock.jiffies()
         elapsed = min(now - sk.ack_lrcvtime, now - sk.rcv_tstamp)
         inet_csk_reset_keepalive_timer(sk, sk.keepalive_time - elapsed if sk.keepalive_time > elapsed else 0)
-    return 0
-
-
-def _set_window_clamp(sk: TcpSock, val: int) -> int:
-    if not val:
-        if sk.sk_state != TCP_CLOSE:
-            return -EINVAL
-        sk.window_clamp = 0
-        return 0
-    old = sk.window_clamp
-    new = max(val, SOCK_MIN_RCVBUF // 2)
-    if new == old:
-        return 0
-    sk.window_clamp = new
-    if new < old:
-        sk.rcv_ssthresh = min(sk.rcv_ssthresh, new)
-    else:
-        sk.rcv_ssthresh = max(min(sk.rcv_wnd, new), sk.rcv_ssthresh)
     return 0
 
 
