@@ -81,7 +81,7 @@ def inet_extra(view: View, sock: InetSocket) -> str:
         text += cgroup
     text += view.our_extra(sock.inode, sock.cookie)
     one_line = options.has("oneline")
-    if options.has("inet-sockopt"):
+    if options.has("inet-sockopt") and INET_DIAG_SOCKOPT in attributes:
         bits = int.from_bytes(attributes.get(INET_DIAG_SOCKOPT, b"")[:2], "little")
         names = "".join([" " + name for bit, name in _SOCKOPTS if bits >> bit & 1])
         text += (" " if one_line else "\n\t") + f"inet-sockopt: ({names})"

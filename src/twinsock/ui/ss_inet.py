@@ -22,6 +22,8 @@ PROTOCOLS = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP, "raw": 255, "mptcp": IPPROT
 _AF_INET = 2
 _INET_DIAG_SKV6ONLY = 11
 _SMALL_RUN = 8
+_FIXED_BYTES = 88  # of a message: netlink's header and struct inet_diag_msg
+_NO_DEVICE = b"\0\0\0\0"
 _BATCH_BYTES = 1 << 20
 
 
@@ -30,18 +32,17 @@ def add_runs(sheet: Sheet, view: View, table: str, found: list[Run], netns: int)
     plain = not view.wants_extra(table)
     kit = BatchKit(table, _host_of_word, lambda number: ":" + view.service(number, table), view.numeric, view.users_of(table))
     alike: list[bytes] = []
-    size = 0
-    alike_stride = 0
+    size = alike_stride = 0
     for stride, data in found if plain else ():
-        whole = len(data) >= _SMALL_RUN * stride and is_plain(stride, data, _AF_INET)
-        if alike and (not whole or stride != alike_stride or size > _BATCH_BYTES):
+        pieces, piece_stride = _plain_pieces(stride, data)
+        if alike and (piece_stride != alike_stride or size > _BATCH_BYTES):
             sheet.add_batch(Batch(kit, alike_stride, b"".join(alike)))
             alike = []
             size = 0
-        if whole:
-            alike.append(data)
+        if pieces:
+            alike += pieces
             size += len(data)
-            alike_stride = stride
+            alike_stride = piece_stride
         else:
             for sock in sockets([(stride, data)], PROTOCOLS[table], netns):
                 sheet.add(row_of(view, table, sock))
@@ -50,6 +51,17 @@ def add_runs(sheet: Sheet, view: View, table: str, found: list[Run], netns: int)
     if not plain:
         for sock in view.prepared(sockets(found, PROTOCOLS[table], netns), netns):
             sheet.add(row_of(view, table, sock))
+
+
+def _plain_pieces(stride: int, data: bytes) -> tuple[list[bytes], int]:
+    """Give a run as it is, or the fixed part of the messages of a short one, and their stride; nothing if it is not plain."""
+    if len(data) >= _SMALL_RUN * stride:
+        return ([data], stride) if is_plain(stride, data, _AF_INET) else ([], 0)
+    starts = range(0, len(data), stride)
+    for start in starts:
+        if data[start + 16] != _AF_INET or data[start + 56 : start + 60] != _NO_DEVICE:
+            return [], 0
+    return [data[start : start + _FIXED_BYTES] for start in starts], _FIXED_BYTES
 
 
 def sockets_from_proc(view: View, table: str, netns: int, error: OSError) -> Iterator[InetSocket]:

@@ -60,6 +60,8 @@ def _show(call: Call, options: Options) -> None:
         paper = Paper(False, 0)
         draw(paper, report)
         print("\n".join(["    " + line if line else "" for line in paper.lines]))
+    elif options.has("--explain") and call.name != "socket":
+        print("    it cannot be explained: the process has ended, or the family is not one that why knows")
 
 
 def _clock() -> str:
