@@ -9,6 +9,7 @@ from twinsock.kernel.net.core.net_namespace import Net
 from twinsock.kernel.net.ipv4.inet_init import inet_init
 from twinsock.kernel.net.ipv4.ip_init import ip_init
 from twinsock.kernel.net.ipv4.tcp_init import tcp_init
+from twinsock.kernel.net.ipv6.inet6_init import inet6_init
 from twinsock.kernel.net.ipv6.ip6_init import ip6_init
 from twinsock.kernel.net.unix.af_unix import af_unix_init
 from twinsock.kernel.sched.task import Task
@@ -31,6 +32,7 @@ def do_initcalls(kernel: Kernel) -> None:
     inet_init(kernel)
     af_unix_init(kernel)
     ip6_init(kernel)
+    inet6_init(kernel)
     loopback_init(kernel)
 
 

@@ -77,8 +77,7 @@ class NetnsIpv4(NetnsTcp):
         self.sysctl_icmp_msgs_burst = 50
         self.sysctl_igmp_max_memberships = 20
         self.sysctl_igmp_max_msf = 10
-        self.ping_group_range_low = 1  # low > high: nobody
-        self.ping_group_range_high = 0
+        self.ping_group_range = [1, 0]  # low above high: nobody
         self.sysctl_udp_rmem_min = 4096
         self.sysctl_udp_wmem_min = 4096
         self.ip_rt_min_pmtu = 552

@@ -13,7 +13,7 @@ from twinsock.kernel.net.core.net import SOCK_WAKE_IO, SOCK_WAKE_SPACE, SOCK_WAK
 from twinsock.kernel.net.core.net_namespace import get_net, put_net
 from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT
 from twinsock.kernel.time.timer import Timer
-from twinsock.uapi.errno import EINVAL, ENOBUFS, EOPNOTSUPP
+from twinsock.uapi.errno import EINVAL, ENOBUFS, ENOPROTOOPT, EOPNOTSUPP
 from twinsock.uapi.socket import SOCK_TXREHASH_DEFAULT
 from twinsock.uapi.tcp import TCP_CLOSE
 
@@ -265,6 +265,18 @@ class Proto:
     def router_alert(self, sk: Sock, on: bool) -> int:
         """IP_ROUTER_ALERT: only RAW sockets take such packets."""
         return -EINVAL
+
+    def router_alert6(self, sk: Sock, value: int) -> int:
+        """IPV6_ROUTER_ALERT: only RAW sockets take such packets."""
+        return -ENOPROTOOPT
+
+    def is_corked(self, sk: Sock) -> bool:
+        """Tell whether a datagram is being put together."""
+        return False
+
+    def become_ipv4(self, sk: Sock) -> int:
+        """IPV6_ADDRFORM: turn an AF_INET6 socket into an AF_INET one: 0 or -errno."""
+        return -ENOPROTOOPT
 
     def backlog_rcv(self, sk: Sock, skb: SkBuff) -> int:
         """Process a packet that came while a task held the socket."""

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 def ip4_datagram_connect(sk: InetSock, addr: bytes) -> int:
     """Set the peer: 0 or -errno."""
     lock_sock(sk)
-    err = __ip4_datagram_connect(sk, addr)
+    err = ip4_datagram_connect_locked(sk, addr)
     release_sock(sk)
     return err
 
 
-def __ip4_datagram_connect(sk: InetSock, addr: bytes) -> int:
+def ip4_datagram_connect_locked(sk: InetSock, addr: bytes) -> int:
+    """Set the peer of a socket that the caller holds: 0 or -errno."""
     if len(addr) < 16:
         return -EINVAL
     if addr[0] | addr[1] << 8 != AF_INET:

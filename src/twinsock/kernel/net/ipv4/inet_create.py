@@ -101,7 +101,7 @@ def inet_create(family: InetFamily, task: "Task", net: "Net", sock: Socket, prot
     sk_alloc(sk, kern)
     sock_init_data(sock, sk)
     sk.inet_assign_bit(INET_FLAGS_MC_LOOP, True)
-    sk.inet_assign_bit(INET_FLAGS_MC_ALL, True)
+    sk.inet_assign_bit(INET_FLAGS_MC_ALL, family.family == AF_INET)
     if family.family == AF_INET6:
         _init_ipv6(sk, net)
     return _start(task, sock, sk, kern)
@@ -142,6 +142,3 @@ def _start(task: "Task", sock: Socket, sk: InetSock, kern: int) -> int:
         sk_common_release(sk)
         sock.sk = None
     return err
-
-
-FAMILIES: Final = (AF_INET, AF_INET6)

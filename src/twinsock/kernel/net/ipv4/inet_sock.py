@@ -100,6 +100,7 @@ class Ipv6Pinfo:
         self.srcrt = b""
         self.dst1opt = b""
         self.rxpmtu = 0  # IPV6_RECVPATHMTU: what to report, 0 none
+        self.rxpmtu_daddr = IN6ADDR_ANY
 
 
 class InetSock(Sock):

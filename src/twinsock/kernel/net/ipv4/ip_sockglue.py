@@ -30,7 +30,8 @@ from twinsock.uapi.errno import (
     EPERM,
     EPROTO,
 )
-from twinsock.uapi.socket import AF_INET, SOCK_RAW, SOCK_STREAM
+from twinsock.uapi.in6 import IPV6_XFRM_POLICY
+from twinsock.uapi.socket import AF_INET, AF_INET6, SOCK_RAW, SOCK_STREAM
 
 if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
@@ -187,7 +188,7 @@ def _set_locked(task: "Task", sk: InetSock, optname: int, val: int, optval: byte
     if optname == in_.IP_ROUTER_ALERT:
         return sk.sk_prot.router_alert(sk, val != 0)
     if optname in (in_.IP_IPSEC_POLICY, in_.IP_XFRM_POLICY):
-        return _set_policy(task, sk, optname, optval, optlen)
+        return xfrm_user_policy(task, sk, optname, optval, optlen)
     if in_.IP_ADD_MEMBERSHIP <= optname <= in_.MCAST_MSFILTER:
         return _set_membership(sk, optname, optval, optlen)
     return -ENOPROTOOPT
@@ -234,7 +235,7 @@ def _set_multicast_if(sk: InetSock, optval: bytes | None, optlen: int) -> int:
     return 0
 
 
-def _set_policy(task: "Task", sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
+def xfrm_user_policy(task: "Task", sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
     """Refuse as a kernel without IPsec policies does."""
     if not task.ns_capable(sk.sk_net.user_ns, CAP_NET_ADMIN):
         return -EPERM
@@ -242,7 +243,8 @@ def _set_policy(task: "Task", sk: InetSock, optname: int, optval: bytes | None, 
         return -EMSGSIZE
     if optval is None:
         return -EFAULT
-    return -EOPNOTSUPP if optname == in_.IP_IPSEC_POLICY else -EINVAL
+    own = IPV6_XFRM_POLICY if sk.sk_family == AF_INET6 else in_.IP_XFRM_POLICY
+    return -EINVAL if optname == own else -EOPNOTSUPP
 
 
 # Multicast groups
@@ -346,10 +348,12 @@ def _group_filter(sk: InetSock, optval: bytes | None, optlen: int) -> int:
         return -ENOBUFS
     if _GROUP_FILTER_HEAD + _SOCKADDR_STORAGE * count > optlen:
         return -EINVAL
+    if optval[8] | optval[9] << 8 != AF_INET:
+        return -EADDRNOTAVAIL
     sources: list[int] = []
     for at in range(_GROUP_FILTER_HEAD, _GROUP_FILTER_HEAD + _SOCKADDR_STORAGE * count, _SOCKADDR_STORAGE):
         if optval[at] | optval[at + 1] << 8 != AF_INET:
-            return -EINVAL
+            return -EADDRNOTAVAIL
         sources.append(int.from_bytes(optval[at + 4 : at + 8], "big"))
     imr = IpMreqn(int.from_bytes(optval[12:16], "big"), 0, int.from_bytes(optval[0:4], "little"))
     return ip_mc_msfilter(sk, imr, int.from_bytes(optval[136:140], "little"), sources)
