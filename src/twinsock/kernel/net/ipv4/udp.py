@@ -2,7 +2,7 @@
 
     udp_sendmsg > udp_send_skb > ip_send_skb            udp_push_pending_frames when corked
 Receiving is in udp_input.py (from the network) and udp_recv.py (to the program), ports in udp_table.py, options in udp_options.py,
-segmentation in udp_offload.py. The IPv6 side is ipv6/udp.py. Left out: encapsulation (UDP_ENCAP is stored, not acted upon)."""
+segmentation in udp_offload.py. The IPv6 side is ipv6/udp.py. Left out: encapsulation (UDP_ENCAP is stored, not acted upon: D-udp-2)."""
 
 from collections import deque
 from typing import TYPE_CHECKING

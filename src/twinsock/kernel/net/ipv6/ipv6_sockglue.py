@@ -238,7 +238,7 @@ def _set_structured(task: "Task", sk: InetSock, np: Ipv6Pinfo, optname: int, val
     if optname == in6.IPV6_ROUTER_ALERT:
         return -EINVAL if optlen < 4 else sk.sk_prot.router_alert6(sk, val)
     if optname == in6.IPV6_FLOWLABEL_MGR:
-        return ipv6_flowlabel_opt(task, sk, optval, optlen)
+        return ipv6_flowlabel_opt(optval, optlen)
     if optname in (in6.IPV6_IPSEC_POLICY, in6.IPV6_XFRM_POLICY):
         return xfrm_user_policy(task, sk, optname, optval, optlen)
     return -ENOPROTOOPT
@@ -372,7 +372,7 @@ def do_ipv6_getsockopt(sk: InetSock, np: Ipv6Pinfo, optname: int, optval: bytes,
         mtu = 0 if dst is None else dst.mtu
         return (-ENOTCONN, b"") if not mtu else (0, bytes(28) + mtu.to_bytes(4, "little"))
     if optname == in6.IPV6_FLOWLABEL_MGR:
-        return ipv6_flowlabel_get(sk, optval, optlen)
+        return ipv6_flowlabel_get(optval, optlen)
     err, val = _get_value(sk, np, optname)
     if err:
         return err, b""
