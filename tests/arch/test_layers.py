@@ -36,9 +36,9 @@ ALSO = {
 
 # The standard library, where a layer may not use all of it at run time.
 STANDARD = {
-    "uapi": {"__future__", "typing"},
-    "wire": {"__future__", "abc", "collections", "struct", "typing"},
-    "kernel": {"__future__", "abc", "collections", "heapq", "mypy_extensions", "typing"},
+    "uapi": {"__future__"},
+    "wire": {"__future__", "abc", "collections", "struct"},
+    "kernel": {"__future__", "abc", "collections", "heapq", "mypy_extensions"},
 }
 
 # Doors to the outside: closed for a layer that does no I/O.

@@ -4,9 +4,13 @@ A table entry names the object and the field that hold the value, its kind and i
 offset 0; parsing errors are EINVAL, and what was parsed before the error stays, as in Linux. Left out: writes at other offsets
 (ignored there, since sysctl_writes_strict is 1)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.uapi.errno import EINVAL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # kinds
 INT: Final = 0  # proc_dointvec, proc_dointvec_minmax: one or more ints

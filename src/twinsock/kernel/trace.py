@@ -1,7 +1,8 @@
 """Tracepoints with Linux's names; an object that is None when nobody listens."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import SockCommon
@@ -10,8 +11,8 @@ if TYPE_CHECKING:
 class Trace:
     """Receives tracepoints; listeners subclass it."""
 
-    def inet_sock_set_state(self, sk: "SockCommon", oldstate: int, newstate: int) -> None:
+    def inet_sock_set_state(self, sk: SockCommon, oldstate: int, newstate: int) -> None:
         """sock:inet_sock_set_state."""
 
-    def kfree_skb(self, skb: "SkBuff", reason: str) -> None:
+    def kfree_skb(self, skb: SkBuff, reason: str) -> None:
         """skb:kfree_skb, with a reason of net/core/dropreason.py."""

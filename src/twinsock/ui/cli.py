@@ -54,9 +54,6 @@ def dispatch(args: list[str]) -> int:
 
 def run(name: str, args: list[str]) -> int:
     """Import a subcommand and run it, with a polite end for ^C and closed pipes."""
-    from twinsock.ui.light_typing import install
-
-    install()
     try:
         code: int = __import__(COMMANDS[name][0], fromlist=["main"]).main(args)
         sys.stdout.flush()

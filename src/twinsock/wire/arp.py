@@ -1,7 +1,12 @@
 """ARP packets for IPv4 over Ethernet, RFC 826."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 ARP_LEN: Final = 28
 _FIXED: Final = Struct("!HHBBH6sI6sI")

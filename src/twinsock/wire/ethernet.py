@@ -1,6 +1,10 @@
 """Ethernet II header, IEEE 802.3."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 ETH_HEADER_LEN: Final = 14
 ETH_BROADCAST: Final = b"\xff\xff\xff\xff\xff\xff"

@@ -1,9 +1,14 @@
 """ICMP messages, RFC 792, RFC 1191 (next-hop MTU), RFC 4884 (length of the quoted datagram)."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.wire.l4 import L4Header, csum_fold, ones_sum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 ICMP_HEADER_LEN: Final = 8
 _FIXED: Final = Struct("!BBHI")

@@ -1,9 +1,14 @@
 """ICMPv6 messages, RFC 4443, and neighbour discovery's options, RFC 4861."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.wire.l4 import L4Header, csum_fold, ones_sum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 ICMP6_HEADER_LEN: Final = 8
 ND_OPT_SOURCE_LL_ADDR: Final = 1

@@ -3,8 +3,9 @@
 Ports and addresses are in network order, everything else in host order. Left out: INET_DIAG_REQ_SK_BPF_STORAGES.
 """
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.uapi.inet_diag import (
     INET_DIAG_BC_AUTO,
@@ -18,6 +19,10 @@ from twinsock.uapi.inet_diag import (
     INET_DIAG_REQ_PROTOCOL,
 )
 from twinsock.wire.netlink import U32, U64, Buffer, nlattr, nlattrs, parse_attributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 ALL_STATES: Final = 0xFFFFFFFF
 NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF

@@ -1,9 +1,14 @@
 """IPv4 header, RFC 791."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.wire.l4 import csum_fold, ones_sum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 IP_CE: Final = 0x8000  # reserved bit
 IP_DF: Final = 0x4000
@@ -36,7 +41,7 @@ class Iphdr:
         """Return the bytes of the header with its options."""
         return IP_HEADER_LEN + len(self.options)
 
-    def copy(self) -> "Iphdr":
+    def copy(self) -> Iphdr:
         """Return an equal header that may be changed."""
         other = Iphdr(self.saddr, self.daddr, self.protocol)
         other.tos = self.tos

@@ -1,7 +1,12 @@
 """IPv6 header, fragment header and extension headers, RFC 8200; text form of addresses, RFC 5952."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 IP6_HEADER_LEN: Final = 40
 NEXTHDR_HOP: Final = 0
@@ -35,7 +40,7 @@ class Ipv6hdr:
         self.hop_limit = 64
         self.exthdrs = b""
 
-    def copy(self) -> "Ipv6hdr":
+    def copy(self) -> Ipv6hdr:
         """Return an equal header that may be changed."""
         other = Ipv6hdr(self.saddr, self.daddr, self.nexthdr)
         other.tclass = self.tclass

@@ -3,10 +3,15 @@
 Integers are in host byte order, as on the socket. Left out: the extended acknowledgement's attributes.
 """
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.uapi.netlink import NLMSG_DONE, NLMSG_ERROR, NLMSG_HDRLEN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 NLMSGHDR: Final = Struct("=IHHII")  # length, type, flags, sequence, port id
 NLATTR: Final = Struct("=HH")  # length, type

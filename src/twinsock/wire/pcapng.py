@@ -2,8 +2,13 @@
 
 Little-endian, nanosecond time stamps, one section. Blocks are given as bytes; who calls decides where they go."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 LINKTYPE_NULL: Final = 0
 LINKTYPE_ETHERNET: Final = 1

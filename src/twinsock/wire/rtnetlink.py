@@ -3,10 +3,15 @@
 Left out: neighbours, rules, queueing disciplines, and the inside of nested attributes other than IFLA_LINKINFO.
 """
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.wire.netlink import Buffer, nlattrs, parse_attributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _IFINFO: Final = Struct("=BxHiII")
 _IFADDR: Final = Struct("=BBBBI")

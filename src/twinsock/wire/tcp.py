@@ -3,10 +3,15 @@
 Options are emitted in Linux's order; a parsed header keeps its option bytes, so what passes through is not rearranged.
 Left out: MD5 and TCP-AO signatures (their presence is noted, nothing more)."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.wire.l4 import L4Header, ones_sum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 TCPHDR_FIN: Final = 0x01
 TCPHDR_SYN: Final = 0x02

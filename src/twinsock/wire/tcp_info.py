@@ -1,7 +1,12 @@
 """`struct tcp_info` as getsockopt(2) and inet_diag give it, `<linux/tcp.h>` of Linux 6.18: 280 bytes."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 TCP_INFO_SIZE: Final = 280
 _LAYOUT: Final = Struct("=8B24I4Q6I4Q2I2Q2I4I2HI7I2H")

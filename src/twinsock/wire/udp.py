@@ -1,9 +1,14 @@
 """UDP header, RFC 768, and UDP-Lite's checksum coverage, RFC 3828."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.wire.l4 import L4Header, ones_sum
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 UDP_HEADER_LEN: Final = 8
 _FIXED: Final = Struct("!HHHH")

@@ -1,10 +1,15 @@
 """unix_diag requests and replies, `<linux/unix_diag.h>`, sock_diag(7)."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.uapi.socket import AF_UNIX
 from twinsock.wire.netlink import Buffer, nlattrs, parse_attributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF
 _REQ: Final = Struct("=BBxxIIIQ")

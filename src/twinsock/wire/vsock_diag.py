@@ -1,10 +1,15 @@
 """vsock_diag requests and replies, `<linux/vm_sockets_diag.h>`, vsock(7)."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.uapi.socket import AF_VSOCK
 from twinsock.wire.netlink import Buffer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _REQ: Final = Struct("=BxxxIIIQ")
 _MSG: Final = Struct("=BBBBIIIIIQ")

@@ -1,10 +1,15 @@
 """xdp_diag requests and replies, `<linux/xdp_diag.h>`, sock_diag(7)."""
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import Final
 
 from twinsock.uapi.socket import AF_XDP
 from twinsock.wire.netlink import Buffer, nlattrs, parse_attributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 INFO: Final = Struct("=II")  # XDP_DIAG_INFO: interface, queue
 NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF

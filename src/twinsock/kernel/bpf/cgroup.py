@@ -4,9 +4,12 @@
 sets another) or rewrite. An address travels as sockaddr bytes: what a method returns is used instead. One set of programs
 for the whole host stands for the root cgroup."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import Sock
 
@@ -44,35 +47,35 @@ BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE: Final = 1 << 1  # a bind program may waive
 class CgroupBpf:
     """The programs; the defaults permit everything and change nothing."""
 
-    def sock(self, sk: "Sock", atype: int) -> int:
+    def sock(self, sk: Sock, atype: int) -> int:
         """INET_SOCK_CREATE, INET_SOCK_RELEASE, INET4/6_POST_BIND: 0 or -errno."""
         return 0
 
-    def sock_addr(self, sk: "Sock", atype: int, uaddr: bytes) -> tuple[int, bytes]:
+    def sock_addr(self, sk: Sock, atype: int, uaddr: bytes) -> tuple[int, bytes]:
         """BIND, CONNECT, SENDMSG, RECVMSG, GETPEERNAME, GETSOCKNAME: (-errno or flags such as
         BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE, address to use)."""
         return 0, uaddr
 
-    def skb(self, sk: "Sock", skb: "SkBuff", atype: int) -> int:
+    def skb(self, sk: Sock, skb: SkBuff, atype: int) -> int:
         """INET_INGRESS, INET_EGRESS: 0 or -errno."""
         return 0
 
-    def setsockopt(self, sk: "Sock", level: int, optname: int, optval: bytes) -> tuple[int, bytes]:
+    def setsockopt(self, sk: Sock, level: int, optname: int, optval: bytes) -> tuple[int, bytes]:
         """SETSOCKOPT: (0 go on with the value returned, 1 done without the kernel, or -errno; value)."""
         return 0, optval
 
-    def getsockopt(self, sk: "Sock", level: int, optname: int, retval: int, optval: bytes) -> tuple[int, bytes]:
+    def getsockopt(self, sk: Sock, level: int, optname: int, retval: int, optval: bytes) -> tuple[int, bytes]:
         """GETSOCKOPT, after the kernel's own answer `retval`: (0 or -errno, value)."""
         return retval, optval
 
 
-def cgroup_bpf_run_filter_sk(sk: "Sock", atype: int) -> int:
+def cgroup_bpf_run_filter_sk(sk: Sock, atype: int) -> int:
     """Run the programs for a socket: 0 or -errno."""
     ops = sk.sk_net.kernel.cgroup_bpf
     return 0 if ops is None else ops.sock(sk, atype)
 
 
-def cgroup_bpf_run_filter_sock_addr(sk: "Sock", atype: int, uaddr: bytes) -> tuple[int, bytes]:
+def cgroup_bpf_run_filter_sock_addr(sk: Sock, atype: int, uaddr: bytes) -> tuple[int, bytes]:
     """Run the programs for an address: (-errno or flags, address to use)."""
     ops = sk.sk_net.kernel.cgroup_bpf
     if ops is None:
@@ -80,7 +83,7 @@ def cgroup_bpf_run_filter_sock_addr(sk: "Sock", atype: int, uaddr: bytes) -> tup
     return ops.sock_addr(sk, atype, uaddr)
 
 
-def cgroup_bpf_run_filter_skb(sk: "Sock", skb: "SkBuff", atype: int) -> int:
+def cgroup_bpf_run_filter_skb(sk: Sock, skb: SkBuff, atype: int) -> int:
     """Run the programs for a packet: 0 or -errno."""
     ops = sk.sk_net.kernel.cgroup_bpf
     return 0 if ops is None else ops.skb(sk, skb, atype)

@@ -1,12 +1,13 @@
 """The loopback device (Linux: drivers/net/loopback.c)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import LOOPBACK_IFINDEX, NetDevice, netif_rx, register_netdevice
 from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, register_pernet_subsys
 from twinsock.kernel.net.core.skbuff import PACKET_HOST, PACKET_MULTICAST, SkBuff, skb_orphan
 from twinsock.uapi.if_ import ARPHRD_LOOPBACK, IFF_LOOPBACK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
 
@@ -50,6 +51,6 @@ class _LoopbackNetOps(PernetOperations):
         net.loopback_dev = None
 
 
-def loopback_init(kernel: "Kernel") -> None:
+def loopback_init(kernel: Kernel) -> None:
     """Give every namespace its `lo`, down."""
     register_pernet_subsys(kernel, _LoopbackNetOps())

@@ -3,7 +3,7 @@
 A TUN device carries IP packets, a TAP device Ethernet frames. What the kernel sends goes to `TunWire.transmit`; `deliver` brings
 bytes in."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dev import NetDevice, dev_new_mac, eth_type_trans, netif_rx
@@ -22,13 +22,17 @@ from twinsock.uapi.if_ import (
 from twinsock.wire.ethernet import ETH_HEADER_LEN, Ethhdr
 from twinsock.wire.ethernet import parse as parse_eth
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 _TUN_HEADROOM: Final = 64
 
 
 class TunWire:
     """The far side of a device."""
 
-    def transmit(self, dev: "TunDevice", skb: SkBuff) -> None:
+    def transmit(self, dev: TunDevice, skb: SkBuff) -> None:
         """Take a packet that the kernel sent; `dev.frame(skb)` gives its bytes. A packet with `gso_size` stands for several."""
         raise NotImplementedError
 

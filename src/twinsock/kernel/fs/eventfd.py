@@ -1,6 +1,6 @@
 """eventfd(2) (Linux: fs/eventfd.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import File, Kstat, alloc_empty_file, fd_install, get_unused_fd_flags, put_unused_fd
 from twinsock.kernel.fs.select import PollTable, poll_wait
@@ -9,7 +9,10 @@ from twinsock.uapi.errno import EAGAIN, EINVAL, ENFILE, ERESTARTSYS
 from twinsock.uapi.fcntl import O_CLOEXEC, O_NONBLOCK, O_RDWR
 from twinsock.uapi.timerfd import EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.sched.task import Task
 
@@ -20,7 +23,7 @@ ANON_INODE_DEV: Final = 14
 class EventFdFile(File):
     """A counter with a wait queue."""
 
-    def __init__(self, kernel: "Kernel", count: int, flags: int) -> None:
+    def __init__(self, kernel: Kernel, count: int, flags: int) -> None:
         super().__init__(kernel, O_RDWR | (flags & O_NONBLOCK))
         self.count = count
         self.semaphore = bool(flags & EFD_SEMAPHORE)
@@ -28,7 +31,7 @@ class EventFdFile(File):
         kernel.eventfd_id += 1
         self.id = kernel.eventfd_id
 
-    def read(self, task: "Task", count: int) -> tuple[int, bytes]:
+    def read(self, task: Task, count: int) -> tuple[int, bytes]:
         """Take the count (or one, as a semaphore); wait while it is 0."""
         if count < 8:
             return -EINVAL, b""
@@ -47,7 +50,7 @@ class EventFdFile(File):
             self.wqh.wake_up(0x4)
         return 8, value.to_bytes(8, "little")
 
-    def write(self, task: "Task", data: bytes) -> int:
+    def write(self, task: Task, data: bytes) -> int:
         """Add to the count; wait while it would overflow."""
         if len(data) < 8:
             return -EINVAL
@@ -78,7 +81,7 @@ class EventFdFile(File):
             mask |= 0x4
         return mask
 
-    def llseek(self, task: "Task", offset: int, whence: int) -> int:
+    def llseek(self, task: Task, offset: int, whence: int) -> int:
         """Seeking does nothing (noop_llseek)."""
         return 0
 
@@ -105,7 +108,7 @@ class EventFdFile(File):
         return f"eventfd-count: {self.count:16x}\neventfd-id: {self.id}\neventfd-semaphore: {int(self.semaphore)}\n"
 
 
-def sys_eventfd2(task: "Task", count: int, flags: int) -> int:
+def sys_eventfd2(task: Task, count: int, flags: int) -> int:
     """eventfd(2)."""
     if flags & ~(EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE):
         return -EINVAL

@@ -6,7 +6,7 @@
 
 An entry belongs to the open file and the number it was registered under. Left out: busy polling."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import (
     File,
@@ -39,7 +39,10 @@ from twinsock.uapi.eventpoll import (
 )
 from twinsock.uapi.fcntl import O_CLOEXEC, O_RDWR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.sched.task import Task
 
@@ -63,7 +66,7 @@ class EpollEvent:
 class Epitem(FileWatcher):
     """`struct epitem`: one watched file."""
 
-    def __init__(self, ep: "EventPoll", file: File, fd: int, event: EpollEvent) -> None:
+    def __init__(self, ep: EventPoll, file: File, fd: int, event: EpollEvent) -> None:
         self.ep = ep
         self.file = file
         self.fd = fd
@@ -108,7 +111,7 @@ class EpPqueue(PollTable):
 class EventPoll:
     """`struct eventpoll`: one epoll instance."""
 
-    def __init__(self, kernel: "Kernel", uid: int) -> None:
+    def __init__(self, kernel: Kernel, uid: int) -> None:
         self.kernel = kernel
         self.uid = uid
         self.file: EventPollFile | None = None
@@ -140,7 +143,7 @@ class EventPoll:
 class EventPollFile(File):
     """The file behind an epoll descriptor."""
 
-    def __init__(self, kernel: "Kernel", ep: EventPoll) -> None:
+    def __init__(self, kernel: Kernel, ep: EventPoll) -> None:
         super().__init__(kernel, O_RDWR)
         self.ep = ep
         ep.file = self
@@ -158,14 +161,14 @@ class EventPollFile(File):
                 epi.ready = False
         return 0
 
-    def release(self, task: "Task | None") -> int:
+    def release(self, task: Task | None) -> int:
         """Forget every entry."""
         for epi in self.ep.items[:]:
             ep_remove(self.ep, epi)
         self.ep.file = None
         return 0
 
-    def llseek(self, task: "Task", offset: int, whence: int) -> int:
+    def llseek(self, task: Task, offset: int, whence: int) -> int:
         """Seeking does nothing (noop_llseek)."""
         return 0
 
@@ -197,17 +200,17 @@ class EventPollFile(File):
         return lines
 
 
-def sys_epoll_create(task: "Task", size: int) -> int:
+def sys_epoll_create(task: Task, size: int) -> int:
     """epoll_create(2)."""
     return do_epoll_create(task, 0) if size > 0 else -EINVAL
 
 
-def sys_epoll_create1(task: "Task", flags: int) -> int:
+def sys_epoll_create1(task: Task, flags: int) -> int:
     """epoll_create1(2)."""
     return do_epoll_create(task, flags)
 
 
-def do_epoll_create(task: "Task", flags: int) -> int:
+def do_epoll_create(task: Task, flags: int) -> int:
     """Make an epoll instance: the descriptor or -errno."""
     if flags & ~EPOLL_CLOEXEC:
         return -EINVAL
@@ -221,14 +224,14 @@ def do_epoll_create(task: "Task", flags: int) -> int:
     return fd
 
 
-def sys_epoll_ctl(task: "Task", epfd: int, op: int, fd: int, event: EpollEvent | None) -> int:
+def sys_epoll_ctl(task: Task, epfd: int, op: int, fd: int, event: EpollEvent | None) -> int:
     """epoll_ctl(2)."""
     if op != EPOLL_CTL_DEL and event is None:
         return -EFAULT
     return do_epoll_ctl(task, epfd, op, fd, event)
 
 
-def do_epoll_ctl(task: "Task", epfd: int, op: int, fd: int, event: EpollEvent | None) -> int:
+def do_epoll_ctl(task: Task, epfd: int, op: int, fd: int, event: EpollEvent | None) -> int:
     """Look both descriptors up and do it."""
     file = fget(task, epfd)
     if file is None:
@@ -241,7 +244,7 @@ def do_epoll_ctl(task: "Task", epfd: int, op: int, fd: int, event: EpollEvent | 
     return err
 
 
-def _ctl_files(task: "Task", file: File, tfile: File, op: int, fd: int, event: EpollEvent | None) -> int:
+def _ctl_files(task: Task, file: File, tfile: File, op: int, fd: int, event: EpollEvent | None) -> int:
     if not tfile.can_poll():
         return -EPERM
     if op != EPOLL_CTL_DEL and event is not None and event.events & EPOLLWAKEUP and not task.capable(_CAP_BLOCK_SUSPEND):
@@ -309,7 +312,7 @@ def _depth_above(ep: EventPoll, depth: int) -> int:
     return highest
 
 
-def ep_insert(task: "Task", ep: EventPoll, event: EpollEvent, tfile: File, fd: int) -> int:
+def ep_insert(task: Task, ep: EventPoll, event: EpollEvent, tfile: File, fd: int) -> int:
     """Watch a file: 0 or -errno."""
     kernel = ep.kernel
     if kernel.epoll_watches >= kernel.max_user_watches:
@@ -400,13 +403,13 @@ def ep_poll_callback(epi: Epitem, key: int) -> int:
     return woken if events & EPOLLEXCLUSIVE else 1
 
 
-def sys_epoll_wait(task: "Task", epfd: int, events: list[EpollEvent] | None, maxevents: int, timeout_msecs: int) -> int:
+def sys_epoll_wait(task: Task, epfd: int, events: list[EpollEvent] | None, maxevents: int, timeout_msecs: int) -> int:
     """epoll_wait(2): how many events were put into `events`, or -errno."""
     timeout_ns = MAX_SCHEDULE_TIMEOUT if timeout_msecs < 0 else timeout_msecs * 1_000_000
     return do_epoll_wait(task, epfd, events, maxevents, timeout_ns)
 
 
-def sys_epoll_pwait2(task: "Task", epfd: int, events: list[EpollEvent] | None, maxevents: int, timeout_ns: int, sigmask: int) -> int:
+def sys_epoll_pwait2(task: Task, epfd: int, events: list[EpollEvent] | None, maxevents: int, timeout_ns: int, sigmask: int) -> int:
     """epoll_pwait2(2), epoll_pwait(2): `timeout_ns` -1 waits for ever; `sigmask` -1 leaves the mask alone."""
     if timeout_ns < -1:
         return -EINVAL
@@ -418,7 +421,7 @@ def sys_epoll_pwait2(task: "Task", epfd: int, events: list[EpollEvent] | None, m
     return ret
 
 
-def do_epoll_wait(task: "Task", epfd: int, events: list[EpollEvent] | None, maxevents: int, timeout_ns: int) -> int:
+def do_epoll_wait(task: Task, epfd: int, events: list[EpollEvent] | None, maxevents: int, timeout_ns: int) -> int:
     """Check the arguments and wait."""
     file = fget(task, epfd)
     if file is None:
@@ -435,7 +438,7 @@ def do_epoll_wait(task: "Task", epfd: int, events: list[EpollEvent] | None, maxe
     return ret
 
 
-def ep_poll(task: "Task", ep: EventPoll, events: list[EpollEvent], maxevents: int, timeout_ns: int) -> int:
+def ep_poll(task: Task, ep: EventPoll, events: list[EpollEvent], maxevents: int, timeout_ns: int) -> int:
     """Hand out what is ready, or sleep until something is."""
     deadline = -1 if timeout_ns <= 0 else task.kernel.clock.now_ns + timeout_ns
     timed_out = timeout_ns == 0

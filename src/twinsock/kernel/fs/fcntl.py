@@ -1,6 +1,6 @@
 """fcntl(2) (Linux: fs/fcntl.c). Left out: locks, leases, seals and write hints, which belong to files on a disk."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import F_OWNER_PGRP, F_OWNER_PID, F_OWNER_TID, File, FownStruct, f_dupfd, fget, fput
 from twinsock.uapi.errno import EBADF, EFAULT, EINVAL, EPERM, ESRCH
@@ -28,7 +28,10 @@ from twinsock.uapi.fcntl import (
     O_NONBLOCK,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 SETFL_MASK: Final = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME
@@ -37,7 +40,7 @@ _NSIG: Final = 64
 _INT_MIN: Final = -0x80000000
 
 
-def sys_fcntl(task: "Task", fd: int, cmd: int, arg: int) -> int:
+def sys_fcntl(task: Task, fd: int, cmd: int, arg: int) -> int:
     """fcntl(2) with an integer argument; F_SETOWN_EX and F_GETOWN_EX have functions of their own."""
     file = fget(task, fd)
     if file is None:
@@ -47,7 +50,7 @@ def sys_fcntl(task: "Task", fd: int, cmd: int, arg: int) -> int:
     return ret
 
 
-def do_fcntl(task: "Task", fd: int, cmd: int, arg: int, file: File) -> int:
+def do_fcntl(task: Task, fd: int, cmd: int, arg: int, file: File) -> int:
     """Do one command on a file."""
     files = task.files
     if cmd == F_DUPFD:
@@ -84,7 +87,7 @@ def do_fcntl(task: "Task", fd: int, cmd: int, arg: int, file: File) -> int:
     return -EINVAL
 
 
-def setfl(task: "Task", fd: int, file: File, arg: int) -> int:
+def setfl(task: Task, fd: int, file: File, arg: int) -> int:
     """Change the flags that may change: O_APPEND, O_NONBLOCK, O_ASYNC, O_DIRECT, O_NOATIME."""
     if arg & O_NOATIME and not file.f_flags & O_NOATIME:
         uid = file.getattr().uid
@@ -109,7 +112,7 @@ def _owner_of(file: File) -> FownStruct:
     return file.f_owner
 
 
-def f_setown(task: "Task", file: File, who: int) -> int:
+def f_setown(task: Task, file: File, who: int) -> int:
     """Say who gets SIGIO: a process, or a group when negative, or nobody (0)."""
     if who == _INT_MIN:
         return -EINVAL
@@ -117,7 +120,7 @@ def f_setown(task: "Task", file: File, who: int) -> int:
     return set_owner(task, file, pid_type, abs(who))
 
 
-def set_owner(task: "Task", file: File, pid_type: int, pid: int) -> int:
+def set_owner(task: Task, file: File, pid_type: int, pid: int) -> int:
     """Store the owner: 0, or -ESRCH when no such process exists."""
     if pid and not _exists(task, pid_type, pid):
         return -ESRCH
@@ -129,7 +132,7 @@ def set_owner(task: "Task", file: File, pid_type: int, pid: int) -> int:
     return 0
 
 
-def _exists(task: "Task", pid_type: int, pid: int) -> bool:
+def _exists(task: Task, pid_type: int, pid: int) -> bool:
     for other in task.kernel.tasks:
         if pid_type == F_OWNER_PGRP:
             if other.pgrp == pid:
@@ -147,7 +150,7 @@ def f_getown(file: File) -> int:
     return -fown.pid if fown.pid_type == F_OWNER_PGRP else fown.pid
 
 
-def sys_fcntl_setown_ex(task: "Task", fd: int, pid_type: int, pid: int) -> int:
+def sys_fcntl_setown_ex(task: Task, fd: int, pid_type: int, pid: int) -> int:
     """fcntl(2) with F_SETOWN_EX."""
     file = fget(task, fd)
     if file is None:
@@ -159,7 +162,7 @@ def sys_fcntl_setown_ex(task: "Task", fd: int, pid_type: int, pid: int) -> int:
     return err
 
 
-def sys_fcntl_getown_ex(task: "Task", fd: int) -> tuple[int, int, int]:
+def sys_fcntl_getown_ex(task: Task, fd: int) -> tuple[int, int, int]:
     """fcntl(2) with F_GETOWN_EX: (0 or -errno, type, pid)."""
     file = fget(task, fd)
     if file is None:

@@ -1,12 +1,13 @@
 """ioctl(2): what every file answers (Linux: fs/ioctl.c)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import File, fget, fput
 from twinsock.uapi.errno import EBADF, EFAULT, ENOIOCTLCMD, ENOTTY
 from twinsock.uapi.fcntl import O_ASYNC, O_NONBLOCK
 from twinsock.uapi.sockios import FIOASYNC, FIOCLEX, FIONBIO, FIONCLEX, FIOQSIZE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
@@ -18,7 +19,7 @@ def user_int(arg: bytes | None) -> tuple[int, int]:
     return 0, int.from_bytes(arg[:4], "little", signed=True)
 
 
-def sys_ioctl(task: "Task", fd: int, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
+def sys_ioctl(task: Task, fd: int, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
     """ioctl(2): (result or -errno, what is written back); `arg` is what the pointer shows, None a bad one."""
     file = fget(task, fd)
     if file is None:
@@ -32,7 +33,7 @@ def sys_ioctl(task: "Task", fd: int, cmd: int, arg: bytes | None) -> tuple[int, 
     return ret, out
 
 
-def do_vfs_ioctl(task: "Task", file: File, fd: int, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
+def do_vfs_ioctl(task: Task, file: File, fd: int, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
     """Answer what every file answers, or -ENOIOCTLCMD."""
     files = task.files
     if cmd in (FIOCLEX, FIONCLEX):
@@ -51,7 +52,7 @@ def do_vfs_ioctl(task: "Task", file: File, fd: int, cmd: int, arg: bytes | None)
     return -ENOIOCTLCMD, b""
 
 
-def ioctl_fioasync(task: "Task", file: File, fd: int, arg: bytes | None) -> int:
+def ioctl_fioasync(task: Task, file: File, fd: int, arg: bytes | None) -> int:
     """FIOASYNC: switch O_ASYNC."""
     err, on = user_int(arg)
     if err:

@@ -2,13 +2,16 @@
 
 Left out: seals, huge pages, mappings."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import File, Kstat, alloc_empty_file, fd_install, get_unused_fd_flags, put_unused_fd
 from twinsock.uapi.errno import EINVAL, ENFILE, ENXIO
 from twinsock.uapi.fcntl import O_APPEND, O_CLOEXEC, O_RDWR
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.sched.task import Task
 
@@ -24,7 +27,7 @@ _NAME_MAX: Final = 249
 class MemFile(File):
     """An unlinked file whose bytes are in memory."""
 
-    def __init__(self, kernel: "Kernel", name: str, uid: int, gid: int) -> None:
+    def __init__(self, kernel: Kernel, name: str, uid: int, gid: int) -> None:
         super().__init__(kernel, O_RDWR | O_LARGEFILE)
         self.name = name
         self.content = bytearray()
@@ -39,13 +42,13 @@ class MemFile(File):
         """epoll refuses regular files."""
         return False
 
-    def read(self, task: "Task", count: int) -> tuple[int, bytes]:
+    def read(self, task: Task, count: int) -> tuple[int, bytes]:
         """Read at the position and move it."""
         data = bytes(self.content[self.f_pos : self.f_pos + count])
         self.f_pos += len(data)
         return len(data), data
 
-    def write(self, task: "Task", data: bytes) -> int:
+    def write(self, task: Task, data: bytes) -> int:
         """Write at the position (O_APPEND: at the end) and move it."""
         if self.f_flags & O_APPEND:
             self.f_pos = len(self.content)
@@ -53,12 +56,12 @@ class MemFile(File):
         self.f_pos += written
         return written
 
-    def pread(self, task: "Task", count: int, pos: int) -> tuple[int, bytes]:
+    def pread(self, task: Task, count: int, pos: int) -> tuple[int, bytes]:
         """Read at a position."""
         data = bytes(self.content[pos : pos + count])
         return len(data), data
 
-    def pwrite(self, task: "Task", data: bytes, pos: int) -> int:
+    def pwrite(self, task: Task, data: bytes, pos: int) -> int:
         """Write at a position, with zeros before it if need be."""
         if not data:
             return 0
@@ -67,7 +70,7 @@ class MemFile(File):
         self.content[pos : pos + len(data)] = data
         return len(data)
 
-    def ftruncate(self, task: "Task", length: int) -> int:
+    def ftruncate(self, task: Task, length: int) -> int:
         """Cut the file, or fill it with zeros."""
         if length < len(self.content):
             del self.content[length:]
@@ -75,11 +78,11 @@ class MemFile(File):
             self.content.extend(bytes(length - len(self.content)))
         return 0
 
-    def fsync(self, task: "Task") -> int:
+    def fsync(self, task: Task) -> int:
         """Nothing to do."""
         return 0
 
-    def llseek(self, task: "Task", offset: int, whence: int) -> int:
+    def llseek(self, task: Task, offset: int, whence: int) -> int:
         """SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE."""
         size = len(self.content)
         if whence in (3, 4):
@@ -125,7 +128,7 @@ class MemFile(File):
         return f"/memfd:{self.name} (deleted)"
 
 
-def sys_memfd_create(task: "Task", name: str, flags: int) -> int:
+def sys_memfd_create(task: Task, name: str, flags: int) -> int:
     """memfd_create(2)."""
     if flags & ~(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL | MFD_EXEC) or len(name) > _NAME_MAX:
         return -EINVAL

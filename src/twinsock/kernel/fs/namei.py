@@ -4,7 +4,7 @@ One tree per `Kernel`, shared by its network namespaces. It has directories, reg
 owner, mode and link count, and refuses what Linux refuses: path_resolution(7).
 Left out (D-fs-1): mounts, device files, times, ACLs, quotas."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.uapi.capability import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
 from twinsock.uapi.errno import (
@@ -23,7 +23,10 @@ from twinsock.uapi.errno import (
 )
 from twinsock.uapi.stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_IXGRP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.sched.task import Task
 
@@ -68,7 +71,7 @@ class Inode:
 class SuperBlock:
     """The tree of one kernel."""
 
-    def __init__(self, kernel: "Kernel") -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.read_only = False
         self._last_ino = 1
@@ -100,7 +103,7 @@ class Path:
         self.wants_dir = wants_dir  # a slash follows the last name
 
 
-def rootfs(kernel: "Kernel") -> SuperBlock:
+def rootfs(kernel: Kernel) -> SuperBlock:
     """Return the tree, made at the first question for it."""
     sb = kernel.rootfs
     if sb is None:
@@ -109,7 +112,7 @@ def rootfs(kernel: "Kernel") -> SuperBlock:
     return sb
 
 
-def inode_permission(task: "Task", inode: Inode, mask: int) -> int:
+def inode_permission(task: Task, inode: Inode, mask: int) -> int:
     """Check the mode bits and capabilities: 0, -EACCES, or -EROFS."""
     if mask & MAY_WRITE and rootfs(task.kernel).read_only and not inode.is_sock():
         return -EROFS
@@ -132,7 +135,7 @@ def inode_permission(task: "Task", inode: Inode, mask: int) -> int:
     return -EACCES
 
 
-def path_lookup(task: "Task", name: bytes, follow: bool) -> tuple[int, Path | None]:
+def path_lookup(task: Task, name: bytes, follow: bool) -> tuple[int, Path | None]:
     """Walk to the last component; a link in last place is followed if `follow` says so. The last name need not exist."""
     if not name:
         return -ENOENT, None
@@ -185,7 +188,7 @@ def _split(name: bytes) -> list[bytes]:
     return parts
 
 
-def kern_path(task: "Task", name: bytes, follow: bool = True) -> tuple[int, Inode | None]:
+def kern_path(task: Task, name: bytes, follow: bool = True) -> tuple[int, Inode | None]:
     """Find what a path names: (0, inode), or -ENOENT, -ENOTDIR, -EACCES, -ELOOP, -ENAMETOOLONG."""
     err, path = path_lookup(task, name, follow or name.endswith(b"/"))
     if path is None:
@@ -197,7 +200,7 @@ def kern_path(task: "Task", name: bytes, follow: bool = True) -> tuple[int, Inod
     return 0, path.inode
 
 
-def _create(task: "Task", name: bytes, mode: int) -> tuple[int, Inode | None]:
+def _create(task: Task, name: bytes, mode: int) -> tuple[int, Inode | None]:
     """Make an inode of type and permissions `mode` under a new name; the caller has taken the umask off."""
     err, path = path_lookup(task, name, False)
     if path is None:
@@ -220,22 +223,22 @@ def _create(task: "Task", name: bytes, mode: int) -> tuple[int, Inode | None]:
     return 0, sb.add(path.parent, path.last, mode, task.cred.fsuid, gid)
 
 
-def vfs_mknod(task: "Task", name: bytes, mode: int) -> tuple[int, Inode | None]:
+def vfs_mknod(task: Task, name: bytes, mode: int) -> tuple[int, Inode | None]:
     """Make a socket inode, as bind(2) does; `mode` includes the type."""
     return _create(task, name, mode)
 
 
-def create_file(task: "Task", name: bytes, mode: int) -> tuple[int, Inode | None]:
+def create_file(task: Task, name: bytes, mode: int) -> tuple[int, Inode | None]:
     """Make a regular file under a new name."""
     return _create(task, name, S_IFREG | mode)
 
 
-def sys_mkdir(task: "Task", name: bytes, mode: int) -> int:
+def sys_mkdir(task: Task, name: bytes, mode: int) -> int:
     """mkdir(2)."""
     return _create(task, name, S_IFDIR | (mode & 0o1777 & ~task.umask))[0]
 
 
-def sys_symlink(task: "Task", target: bytes, name: bytes) -> int:
+def sys_symlink(task: Task, target: bytes, name: bytes) -> int:
     """symlink(2)."""
     if not target:
         return -ENOENT
@@ -245,7 +248,7 @@ def sys_symlink(task: "Task", target: bytes, name: bytes) -> int:
     return err
 
 
-def sys_mknod(task: "Task", name: bytes, mode: int) -> int:
+def sys_mknod(task: Task, name: bytes, mode: int) -> int:
     """mknod(2) for regular files and sockets."""
     kind = mode & S_IFMT
     if kind == S_IFDIR:
@@ -255,7 +258,7 @@ def sys_mknod(task: "Task", name: bytes, mode: int) -> int:
     return _create(task, name, (kind or S_IFREG) | (mode & 0o7777 & ~task.umask))[0]
 
 
-def sys_link(task: "Task", oldname: bytes, newname: bytes) -> int:
+def sys_link(task: Task, oldname: bytes, newname: bytes) -> int:
     """link(2): another name for the same inode."""
     err, inode = kern_path(task, oldname, False)
     if inode is None:
@@ -281,7 +284,7 @@ def sys_link(task: "Task", oldname: bytes, newname: bytes) -> int:
     return 0
 
 
-def _may_linkat(task: "Task", inode: Inode) -> bool:
+def _may_linkat(task: Task, inode: Inode) -> bool:
     """Tell whether fs.protected_hardlinks (1) permits another name: to the owner, or of a plain file that is readable and writable."""
     if task.cred.fsuid == inode.i_uid or task.capable(CAP_FOWNER):
         return True
@@ -291,7 +294,7 @@ def _may_linkat(task: "Task", inode: Inode) -> bool:
     return inode_permission(task, inode, MAY_READ | MAY_WRITE) == 0
 
 
-def _may_delete(task: "Task", parent: Inode, inode: Inode, as_dir: bool) -> int:
+def _may_delete(task: Task, parent: Inode, inode: Inode, as_dir: bool) -> int:
     """Check the directory's permissions, its sticky bit and the kind of the inode."""
     err = inode_permission(task, parent, MAY_WRITE | MAY_EXEC)
     if err:
@@ -303,7 +306,7 @@ def _may_delete(task: "Task", parent: Inode, inode: Inode, as_dir: bool) -> int:
     return -EISDIR if inode.is_dir() else 0
 
 
-def sys_unlink(task: "Task", name: bytes) -> int:
+def sys_unlink(task: Task, name: bytes) -> int:
     """unlink(2)."""
     err, path = path_lookup(task, name, False)
     if path is None:
@@ -338,7 +341,7 @@ def _last_is_special(name: bytes) -> int:
     return -EINVAL if last == b"." else -ENOTEMPTY
 
 
-def sys_rmdir(task: "Task", name: bytes) -> int:
+def sys_rmdir(task: Task, name: bytes) -> int:
     """rmdir(2)."""
     err, path = path_lookup(task, name, False)
     if path is None:
@@ -361,7 +364,7 @@ def sys_rmdir(task: "Task", name: bytes) -> int:
     return 0
 
 
-def sys_rename(task: "Task", oldname: bytes, newname: bytes) -> int:
+def sys_rename(task: Task, oldname: bytes, newname: bytes) -> int:
     """rename(2)."""
     err, old = path_lookup(task, oldname, False)
     if old is None:
@@ -428,7 +431,7 @@ def _is_inside(inode: Inode, directory: Inode) -> bool:
     return False
 
 
-def sys_chmod(task: "Task", name: bytes, mode: int) -> int:
+def sys_chmod(task: Task, name: bytes, mode: int) -> int:
     """chmod(2)."""
     err, inode = kern_path(task, name)
     if inode is None:
@@ -441,7 +444,7 @@ def sys_chmod(task: "Task", name: bytes, mode: int) -> int:
     return 0
 
 
-def sys_chown(task: "Task", name: bytes, uid: int, gid: int) -> int:
+def sys_chown(task: Task, name: bytes, uid: int, gid: int) -> int:
     """chown(2); -1 leaves a value alone."""
     err, inode = kern_path(task, name)
     if inode is None:
@@ -465,17 +468,17 @@ def sys_chown(task: "Task", name: bytes, uid: int, gid: int) -> int:
     return 0
 
 
-def sys_stat(task: "Task", name: bytes) -> tuple[int, Inode | None]:
+def sys_stat(task: Task, name: bytes) -> tuple[int, Inode | None]:
     """stat(2): (0, inode) or -errno."""
     return kern_path(task, name)
 
 
-def sys_lstat(task: "Task", name: bytes) -> tuple[int, Inode | None]:
+def sys_lstat(task: Task, name: bytes) -> tuple[int, Inode | None]:
     """lstat(2): a link itself."""
     return kern_path(task, name, False)
 
 
-def sys_access(task: "Task", name: bytes, mode: int) -> int:
+def sys_access(task: Task, name: bytes, mode: int) -> int:
     """access(2) with the ids that count for files (AT_EACCESS)."""
     if mode & ~7:
         return -EINVAL
@@ -483,7 +486,7 @@ def sys_access(task: "Task", name: bytes, mode: int) -> int:
     return err if inode is None or not mode else inode_permission(task, inode, mode)
 
 
-def sys_chdir(task: "Task", name: bytes) -> int:
+def sys_chdir(task: Task, name: bytes) -> int:
     """chdir(2)."""
     err, inode = kern_path(task, name)
     if inode is None:
@@ -496,14 +499,14 @@ def sys_chdir(task: "Task", name: bytes) -> int:
     return err
 
 
-def sys_umask(task: "Task", mask: int) -> int:
+def sys_umask(task: Task, mask: int) -> int:
     """umask(2): the old mask."""
     old = task.umask
     task.umask = mask & 0o777
     return old
 
 
-def sys_getdents(task: "Task", name: bytes) -> tuple[int, list[bytes]]:
+def sys_getdents(task: Task, name: bytes) -> tuple[int, list[bytes]]:
     """List a directory's names in order of creation, as getdents(2) on it would."""
     err, inode = kern_path(task, name)
     if inode is None:

@@ -1,16 +1,17 @@
 """Owners, modes and status of open files: fchown(2), fchmod(2), fstat(2) (Linux: fs/open.c, fs/attr.c, fs/stat.c)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import File, Kstat, fget, fput
 from twinsock.uapi.capability import CAP_CHOWN, CAP_FOWNER
 from twinsock.uapi.errno import EBADF, EPERM
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 
-def sys_fchown(task: "Task", fd: int, uid: int, gid: int) -> int:
+def sys_fchown(task: Task, fd: int, uid: int, gid: int) -> int:
     """fchown(2); -1 leaves a value alone."""
     file = fget(task, fd)
     if file is None:
@@ -22,7 +23,7 @@ def sys_fchown(task: "Task", fd: int, uid: int, gid: int) -> int:
     return err
 
 
-def _chown_ok(task: "Task", file: File, uid: int, gid: int) -> int:
+def _chown_ok(task: Task, file: File, uid: int, gid: int) -> int:
     """Check: the owner may keep the uid and give one of its own groups, others need CAP_CHOWN."""
     stat = file.getattr()
     cred = task.cred
@@ -35,7 +36,7 @@ def _chown_ok(task: "Task", file: File, uid: int, gid: int) -> int:
     return 0
 
 
-def sys_fchmod(task: "Task", fd: int, mode: int) -> int:
+def sys_fchmod(task: Task, fd: int, mode: int) -> int:
     """fchmod(2)."""
     file = fget(task, fd)
     if file is None:
@@ -47,7 +48,7 @@ def sys_fchmod(task: "Task", fd: int, mode: int) -> int:
     return err
 
 
-def sys_newfstat(task: "Task", fd: int) -> tuple[int, Kstat]:
+def sys_newfstat(task: Task, fd: int) -> tuple[int, Kstat]:
     """fstat(2): (0 or -errno, status)."""
     file = fget(task, fd)
     if file is None:

@@ -3,7 +3,7 @@
 A pipe is a ring of page-sized buffers; a write of up to PIPE_BUF bytes is atomic. The tail buffer takes more bytes if they fit
 into its page (not in packet mode, O_DIRECT). Left out: splicing without a copy, user limits on pipe pages."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import FasyncList, File, Kstat, alloc_empty_file, fd_install, get_unused_fd_flags, put_unused_fd
 from twinsock.kernel.fs.select import PollTable, poll_wait
@@ -13,7 +13,10 @@ from twinsock.uapi.fcntl import F_SETPIPE_SZ, O_CLOEXEC, O_DIRECT, O_NONBLOCK, O
 from twinsock.uapi.signal import SIGIO, SIGPIPE
 from twinsock.uapi.sockios import FIONREAD
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.sched.task import Task
 
@@ -37,7 +40,7 @@ class PipeBuffer:
 class PipeInode:
     """`struct pipe_inode_info`: the ring and its two ends."""
 
-    def __init__(self, kernel: "Kernel", uid: int, gid: int) -> None:
+    def __init__(self, kernel: Kernel, uid: int, gid: int) -> None:
         self.i_ino = kernel.get_next_ino()
         self.uid = uid
         self.gid = gid
@@ -59,12 +62,12 @@ class PipeInode:
 class PipeFile(File):
     """One end of a pipe."""
 
-    def __init__(self, kernel: "Kernel", pipe: PipeInode, flags: int) -> None:
+    def __init__(self, kernel: Kernel, pipe: PipeInode, flags: int) -> None:
         super().__init__(kernel, flags)
         self.pipe = pipe
         self.writer = bool(flags & O_WRONLY)
 
-    def read(self, task: "Task", count: int) -> tuple[int, bytes]:
+    def read(self, task: Task, count: int) -> tuple[int, bytes]:
         """pipe_read(): what is there, or wait for the first bytes; 0 when every writer has gone."""
         if count == 0:
             return 0, b""
@@ -109,7 +112,7 @@ class PipeFile(File):
                 buf.data = buf.data[len(chunk) :]
         return b"".join(chunks)
 
-    def write(self, task: "Task", data: bytes) -> int:
+    def write(self, task: Task, data: bytes) -> int:
         """pipe_write(): everything, waiting for room; EPIPE with SIGPIPE when every reader has gone."""
         if not data:
             return 0
@@ -179,7 +182,7 @@ class PipeFile(File):
                 mask |= 0x8
         return mask
 
-    def unlocked_ioctl(self, task: "Task", cmd: int, arg: bytes | None) -> tuple[int, bytes]:
+    def unlocked_ioctl(self, task: Task, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
         """FIONREAD: the bytes in the pipe."""
         if cmd != FIONREAD:
             return -ENOIOCTLCMD, b""
@@ -187,7 +190,7 @@ class PipeFile(File):
             return -EFAULT, b""
         return 0, sum([len(buf.data) for buf in self.pipe.bufs]).to_bytes(4, "little")
 
-    def fasync(self, task: "Task", fd: int, on: bool) -> int:
+    def fasync(self, task: Task, fd: int, on: bool) -> int:
         """O_ASYNC."""
         fasync = self.pipe.fasync_writers if self.writer else self.pipe.fasync_readers
         fasync.fasync_helper(fd, self, on)
@@ -201,7 +204,7 @@ class PipeFile(File):
         """O_DIRECT is packet mode."""
         return True
 
-    def release(self, task: "Task | None") -> int:
+    def release(self, task: Task | None) -> int:
         """pipe_release(): tell the other side."""
         pipe = self.pipe
         if self.writer:
@@ -215,7 +218,7 @@ class PipeFile(File):
             pipe.fasync_writers.kill_fasync(SIGIO, _POLL_OUT)
         return 0
 
-    def pipe_fcntl(self, task: "Task", cmd: int, arg: int) -> int:
+    def pipe_fcntl(self, task: Task, cmd: int, arg: int) -> int:
         """F_GETPIPE_SZ, F_SETPIPE_SZ: sizes are powers of two of pages."""
         pipe = self.pipe
         if cmd != F_SETPIPE_SZ:
@@ -267,7 +270,7 @@ class PipeFile(File):
         return f"pipe:[{self.pipe.i_ino}]"
 
 
-def sys_pipe2(task: "Task", fildes: list[int] | None, flags: int) -> int:
+def sys_pipe2(task: Task, fildes: list[int] | None, flags: int) -> int:
     """pipe2(2): 0 with the reading and the writing end in `fildes`, or -errno."""
     if flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT):
         return -EINVAL

@@ -2,7 +2,7 @@
 
 open(2) on a socket inode fails with ENXIO. Left out: directory reading through a descriptor, mmap, locks."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import File, Kstat, alloc_empty_file, fd_install, get_unused_fd_flags, put_unused_fd
 from twinsock.kernel.fs.namei import (
@@ -28,7 +28,10 @@ from twinsock.uapi.fcntl import (
 )
 from twinsock.uapi.stat import S_IFMT, S_IFREG
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.sched.task import Task
 
@@ -39,20 +42,20 @@ MAY_OF_ACCMODE: Final[tuple[int, ...]] = (MAY_READ, MAY_WRITE, MAY_READ | MAY_WR
 class RamFile(File):
     """An open file of the tree; with O_PATH it only names its inode."""
 
-    def __init__(self, kernel: "Kernel", inode: Inode, flags: int) -> None:
+    def __init__(self, kernel: Kernel, inode: Inode, flags: int) -> None:
         super().__init__(kernel, flags & ~(O_CREAT | O_EXCL | O_TRUNC))
         self.inode = inode
         if flags & O_PATH:
             self.f_mode = 0
 
-    def read(self, task: "Task", count: int) -> tuple[int, bytes]:
+    def read(self, task: Task, count: int) -> tuple[int, bytes]:
         """Read from the position on."""
         ret, data = self.pread(task, count, self.f_pos)
         if ret > 0:
             self.f_pos += ret
         return ret, data
 
-    def write(self, task: "Task", data: bytes) -> int:
+    def write(self, task: Task, data: bytes) -> int:
         """Write at the position, or at the end with O_APPEND."""
         if self.f_flags & O_APPEND:
             self.f_pos = len(self.inode.data)
@@ -61,7 +64,7 @@ class RamFile(File):
             self.f_pos += ret
         return ret
 
-    def pread(self, task: "Task", count: int, pos: int) -> tuple[int, bytes]:
+    def pread(self, task: Task, count: int, pos: int) -> tuple[int, bytes]:
         """Read at an offset."""
         if not self.f_mode:
             return -EBADF, b""
@@ -70,7 +73,7 @@ class RamFile(File):
         data = bytes(self.inode.data[pos : pos + count])
         return len(data), data
 
-    def pwrite(self, task: "Task", data: bytes, pos: int) -> int:
+    def pwrite(self, task: Task, data: bytes, pos: int) -> int:
         """Write at an offset; a gap is filled with zeros."""
         if not self.f_mode:
             return -EBADF
@@ -80,7 +83,7 @@ class RamFile(File):
         content[pos : pos + len(data)] = data
         return len(data)
 
-    def llseek(self, task: "Task", offset: int, whence: int) -> int:
+    def llseek(self, task: Task, offset: int, whence: int) -> int:
         """Move the position, lseek(2)."""
         if not self.f_mode:
             return -EBADF
@@ -97,14 +100,14 @@ class RamFile(File):
         self.f_pos = pos
         return pos
 
-    def ftruncate(self, task: "Task", length: int) -> int:
+    def ftruncate(self, task: Task, length: int) -> int:
         """ftruncate(2)."""
         if self.inode.is_dir() or not self.f_mode & 2:
             return -EINVAL
         _truncate(self.inode, length)
         return 0
 
-    def fsync(self, task: "Task") -> int:
+    def fsync(self, task: Task) -> int:
         """fsync(2)."""
         return 0 if self.f_mode else -EBADF
 
@@ -157,7 +160,7 @@ def _truncate(inode: Inode, length: int) -> None:
         inode.data += bytes(length - len(inode.data))
 
 
-def sys_open(task: "Task", name: bytes, flags: int, mode: int) -> int:
+def sys_open(task: Task, name: bytes, flags: int, mode: int) -> int:
     """open(2): a descriptor or -errno."""
     fd = get_unused_fd_flags(task, flags)
     if fd < 0:
@@ -169,13 +172,13 @@ def sys_open(task: "Task", name: bytes, flags: int, mode: int) -> int:
     return _install(task, fd, inode, flags)
 
 
-def dentry_open_path(task: "Task", inode: Inode, flags: int) -> int:
+def dentry_open_path(task: Task, inode: Inode, flags: int) -> int:
     """Open an inode as O_PATH does, without looking at it: a descriptor or -errno."""
     fd = get_unused_fd_flags(task, flags)
     return fd if fd < 0 else _install(task, fd, inode, flags | O_PATH)
 
 
-def _install(task: "Task", fd: int, inode: Inode, flags: int) -> int:
+def _install(task: Task, fd: int, inode: Inode, flags: int) -> int:
     if alloc_empty_file(task):
         put_unused_fd(task, fd)
         return -ENFILE
@@ -183,7 +186,7 @@ def _install(task: "Task", fd: int, inode: Inode, flags: int) -> int:
     return fd
 
 
-def _do_open(task: "Task", name: bytes, flags: int, mode: int) -> tuple[int, Inode | None]:
+def _do_open(task: Task, name: bytes, flags: int, mode: int) -> tuple[int, Inode | None]:
     if flags & O_CREAT and not flags & O_PATH:
         err, path = path_lookup(task, name, not flags & (O_NOFOLLOW | O_EXCL))
         if path is None:
@@ -208,7 +211,7 @@ def _do_open(task: "Task", name: bytes, flags: int, mode: int) -> tuple[int, Ino
     return _may_open(task, inode, flags)
 
 
-def _may_open(task: "Task", inode: Inode, flags: int) -> tuple[int, Inode | None]:
+def _may_open(task: Task, inode: Inode, flags: int) -> tuple[int, Inode | None]:
     may = MAY_OF_ACCMODE[flags & O_ACCMODE]
     if flags & O_TRUNC:
         may |= MAY_WRITE

@@ -1,18 +1,21 @@
 """read(2), write(2) and their kin (Linux: fs/read_write.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import FMODE_READ, FMODE_WRITE, File, fget, fput
 from twinsock.uapi.errno import EBADF, EFAULT, EINVAL
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 MAX_RW_COUNT: Final = 0x7FFFF000
 UIO_MAXIOV: Final = 1024
 
 
-def vfs_read(task: "Task", file: File, count: int) -> tuple[int, bytes]:
+def vfs_read(task: Task, file: File, count: int) -> tuple[int, bytes]:
     """Read from an open file."""
     if not file.f_mode & FMODE_READ:
         return -EBADF, b""
@@ -21,14 +24,14 @@ def vfs_read(task: "Task", file: File, count: int) -> tuple[int, bytes]:
     return file.read(task, min(count, MAX_RW_COUNT))
 
 
-def vfs_write(task: "Task", file: File, data: bytes) -> int:
+def vfs_write(task: Task, file: File, data: bytes) -> int:
     """Write to an open file."""
     if not file.f_mode & FMODE_WRITE:
         return -EBADF
     return file.write(task, data if len(data) <= MAX_RW_COUNT else data[:MAX_RW_COUNT])
 
 
-def sys_read(task: "Task", fd: int, count: int) -> tuple[int, bytes]:
+def sys_read(task: Task, fd: int, count: int) -> tuple[int, bytes]:
     """read(2): (bytes or -errno, data)."""
     file = fget(task, fd)
     if file is None:
@@ -38,7 +41,7 @@ def sys_read(task: "Task", fd: int, count: int) -> tuple[int, bytes]:
     return ret, data
 
 
-def sys_write(task: "Task", fd: int, data: bytes | None) -> int:
+def sys_write(task: Task, fd: int, data: bytes | None) -> int:
     """write(2): bytes or -errno."""
     file = fget(task, fd)
     if file is None:
@@ -48,7 +51,7 @@ def sys_write(task: "Task", fd: int, data: bytes | None) -> int:
     return ret
 
 
-def sys_readv(task: "Task", fd: int, sizes: list[int]) -> tuple[int, bytes]:
+def sys_readv(task: Task, fd: int, sizes: list[int]) -> tuple[int, bytes]:
     """readv(2): (bytes or -errno, the data in order)."""
     file = fget(task, fd)
     if file is None:
@@ -68,7 +71,7 @@ def sys_readv(task: "Task", fd: int, sizes: list[int]) -> tuple[int, bytes]:
     return ret, data
 
 
-def sys_writev(task: "Task", fd: int, vec: list[bytes]) -> int:
+def sys_writev(task: Task, fd: int, vec: list[bytes]) -> int:
     """writev(2): bytes or -errno."""
     file = fget(task, fd)
     if file is None:
@@ -86,7 +89,7 @@ def sys_writev(task: "Task", fd: int, vec: list[bytes]) -> int:
     return ret
 
 
-def sys_pread64(task: "Task", fd: int, count: int, pos: int) -> tuple[int, bytes]:
+def sys_pread64(task: Task, fd: int, count: int, pos: int) -> tuple[int, bytes]:
     """pread(2): only files with positions have it."""
     if pos < 0:
         return -EINVAL, b""
@@ -98,7 +101,7 @@ def sys_pread64(task: "Task", fd: int, count: int, pos: int) -> tuple[int, bytes
     return ret, data
 
 
-def sys_pwrite64(task: "Task", fd: int, data: bytes, pos: int) -> int:
+def sys_pwrite64(task: Task, fd: int, data: bytes, pos: int) -> int:
     """pwrite(2): only files with positions have it."""
     if pos < 0:
         return -EINVAL
@@ -110,7 +113,7 @@ def sys_pwrite64(task: "Task", fd: int, data: bytes, pos: int) -> int:
     return ret
 
 
-def sys_lseek(task: "Task", fd: int, offset: int, whence: int) -> int:
+def sys_lseek(task: Task, fd: int, offset: int, whence: int) -> int:
     """lseek(2)."""
     file = fget(task, fd)
     if file is None:
@@ -120,7 +123,7 @@ def sys_lseek(task: "Task", fd: int, offset: int, whence: int) -> int:
     return ret
 
 
-def sys_ftruncate(task: "Task", fd: int, length: int) -> int:
+def sys_ftruncate(task: Task, fd: int, length: int) -> int:
     """ftruncate(2)."""
     if length < 0:
         return -EINVAL
@@ -132,7 +135,7 @@ def sys_ftruncate(task: "Task", fd: int, length: int) -> int:
     return ret
 
 
-def sys_fsync(task: "Task", fd: int) -> int:
+def sys_fsync(task: Task, fd: int) -> int:
     """fsync(2)."""
     file = fget(task, fd)
     if file is None:

@@ -1,12 +1,16 @@
 """poll(2), ppoll(2), select(2), pselect6(2) (Linux: fs/select.c)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import File, fget, fput
 from twinsock.kernel.sched.task import ERESTARTNOHAND, MAX_SCHEDULE_TIMEOUT, Task
 from twinsock.kernel.sched.wait import WaitQueueEntry, WaitQueueHead
 from twinsock.uapi.errno import EBADF, EFAULT, EINVAL
 from twinsock.uapi.resource import RLIMIT_NOFILE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 POLLIN_SET: Final = 0x40 | 0x80 | 0x1 | 0x10 | 0x8 | 0x20  # what makes a descriptor readable for select(2)
 POLLOUT_SET: Final = 0x100 | 0x200 | 0x4 | 0x8 | 0x20

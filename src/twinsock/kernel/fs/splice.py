@@ -3,7 +3,7 @@
 Bytes move through the same read and write operations as everything else; what may be combined, and the order of checks, are
 Linux's. Left out: vmsplice(2), moving pages instead of copying."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import FMODE_READ, FMODE_WRITE, File, fget, fput
 from twinsock.kernel.fs.pipe import PipeBuffer, PipeFile
@@ -13,7 +13,10 @@ from twinsock.uapi.errno import EAGAIN, EBADF, EINVAL, EPIPE, ERESTARTSYS, ESPIP
 from twinsock.uapi.fcntl import O_APPEND, O_NONBLOCK
 from twinsock.uapi.signal import SIGPIPE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 SPLICE_F_ALL: Final = 0xF
@@ -21,7 +24,7 @@ SPLICE_F_NONBLOCK: Final = 2
 _CHUNK: Final = 65536
 
 
-def sys_sendfile64(task: "Task", out_fd: int, in_fd: int, offset: list[int] | None, count: int) -> int:
+def sys_sendfile64(task: Task, out_fd: int, in_fd: int, offset: list[int] | None, count: int) -> int:
     """sendfile(2): bytes or -errno; `offset` [position] is used and moved instead of the file's own when given."""
     in_file = fget(task, in_fd)
     if in_file is None:
@@ -37,7 +40,7 @@ def sys_sendfile64(task: "Task", out_fd: int, in_fd: int, offset: list[int] | No
     return ret
 
 
-def do_sendfile(task: "Task", out_file: File, in_file: File, offset: list[int] | None, count: int) -> int:
+def do_sendfile(task: Task, out_file: File, in_file: File, offset: list[int] | None, count: int) -> int:
     """Check and copy."""
     if offset is not None and not in_file.is_regular():
         return -ESPIPE
@@ -83,7 +86,7 @@ class SpliceArgs:
         self.flags = flags
 
 
-def sys_splice(task: "Task", fd_in: int, fd_out: int, args: SpliceArgs) -> int:
+def sys_splice(task: Task, fd_in: int, fd_out: int, args: SpliceArgs) -> int:
     """splice(2): bytes or -errno; one end is a pipe."""
     if args.size == 0:
         return 0
@@ -100,7 +103,7 @@ def sys_splice(task: "Task", fd_in: int, fd_out: int, args: SpliceArgs) -> int:
     return ret
 
 
-def do_splice(task: "Task", in_file: File, out_file: File, args: SpliceArgs) -> int:
+def do_splice(task: Task, in_file: File, out_file: File, args: SpliceArgs) -> int:
     """Check which end is the pipe, and move."""
     in_pipe = in_file if isinstance(in_file, PipeFile) else None
     out_pipe = out_file if isinstance(out_file, PipeFile) else None
@@ -125,7 +128,7 @@ def do_splice(task: "Task", in_file: File, out_file: File, args: SpliceArgs) -> 
     return -EINVAL
 
 
-def _pipe_to_file(task: "Task", in_pipe: PipeFile, out_file: File, args: SpliceArgs) -> int:
+def _pipe_to_file(task: Task, in_pipe: PipeFile, out_file: File, args: SpliceArgs) -> int:
     """Take from the pipe what the other side takes; wait for the first bytes."""
     pipe = in_pipe.pipe
     err = _wait_pipe(task, in_pipe, args.flags, False)
@@ -153,7 +156,7 @@ def _pipe_to_file(task: "Task", in_pipe: PipeFile, out_file: File, args: SpliceA
     return done
 
 
-def _file_to_pipe(task: "Task", in_file: File, out_pipe: PipeFile, args: SpliceArgs) -> int:
+def _file_to_pipe(task: Task, in_file: File, out_pipe: PipeFile, args: SpliceArgs) -> int:
     """Fill free buffers of the pipe from the file."""
     pipe = out_pipe.pipe
     err = _wait_pipe(task, out_pipe, args.flags, True)
@@ -176,7 +179,7 @@ def _file_to_pipe(task: "Task", in_file: File, out_pipe: PipeFile, args: SpliceA
     return len(data)
 
 
-def _wait_pipe(task: "Task", file: PipeFile, flags: int, write: bool) -> int:
+def _wait_pipe(task: Task, file: PipeFile, flags: int, write: bool) -> int:
     """Wait until the pipe has bytes (`write`: room): 1, 0 at its end, or -errno."""
     pipe = file.pipe
     wait = TaskWait(task, exclusive=True)
@@ -199,7 +202,7 @@ def _wait_pipe(task: "Task", file: PipeFile, flags: int, write: bool) -> int:
         head.finish_wait(wait)
 
 
-def sys_tee(task: "Task", fd_in: int, fd_out: int, size: int, flags: int) -> int:
+def sys_tee(task: Task, fd_in: int, fd_out: int, size: int, flags: int) -> int:
     """tee(2): copy bytes from pipe to pipe without taking them."""
     if flags & ~SPLICE_F_ALL:
         return -EINVAL
@@ -216,7 +219,7 @@ def sys_tee(task: "Task", fd_in: int, fd_out: int, size: int, flags: int) -> int
     return ret
 
 
-def _do_tee(task: "Task", in_file: File, out_file: File, size: int, flags: int) -> int:
+def _do_tee(task: Task, in_file: File, out_file: File, size: int, flags: int) -> int:
     if not in_file.f_mode & FMODE_READ or not out_file.f_mode & FMODE_WRITE:
         return -EBADF
     if not isinstance(in_file, PipeFile) or not isinstance(out_file, PipeFile) or in_file.pipe is out_file.pipe:

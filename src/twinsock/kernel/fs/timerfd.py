@@ -1,6 +1,6 @@
 """timerfd_create(2) (Linux: fs/timerfd.c). Left out: alarm clocks that wake the machine, TFD_TIMER_CANCEL_ON_SET's event."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import File, Kstat, alloc_empty_file, fd_install, fget, fput, get_unused_fd_flags, put_unused_fd
 from twinsock.kernel.fs.select import PollTable, poll_wait
@@ -20,7 +20,10 @@ from twinsock.uapi.timerfd import (
     TFD_TIMER_CANCEL_ON_SET,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.sched.task import Task
 
@@ -30,7 +33,7 @@ _CLOCKS: Final[tuple[int, ...]] = (CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTI
 
 
 class _TimerfdTimer(Timer):
-    def __init__(self, file: "TimerFdFile") -> None:
+    def __init__(self, file: TimerFdFile) -> None:
         super().__init__()
         self.file = file
 
@@ -47,7 +50,7 @@ class _TimerfdTimer(Timer):
 class TimerFdFile(File):
     """A timer that is read like a file."""
 
-    def __init__(self, kernel: "Kernel", clockid: int, flags: int) -> None:
+    def __init__(self, kernel: Kernel, clockid: int, flags: int) -> None:
         super().__init__(kernel, O_RDWR | (flags & O_NONBLOCK))
         self.clockid = clockid
         self.ticks = 0
@@ -65,7 +68,7 @@ class TimerFdFile(File):
         """Return the time to the next expiry, 0 when disarmed."""
         return max(self.next_ns - self.kernel.clock.now_ns, 0) if self.timer.pending() else 0
 
-    def read(self, task: "Task", count: int) -> tuple[int, bytes]:
+    def read(self, task: Task, count: int) -> tuple[int, bytes]:
         """Take the number of expiries; wait for the first."""
         if count < 8:
             return -EINVAL, b""
@@ -88,12 +91,12 @@ class TimerFdFile(File):
         poll_wait(self.wqh, wait)
         return 0x1 if self.ticks else 0
 
-    def release(self, task: "Task | None") -> int:
+    def release(self, task: Task | None) -> int:
         """Disarm."""
         self.kernel.clock.del_timer(self.timer)
         return 0
 
-    def llseek(self, task: "Task", offset: int, whence: int) -> int:
+    def llseek(self, task: Task, offset: int, whence: int) -> int:
         """Seeking does nothing (noop_llseek)."""
         return 0
 
@@ -125,7 +128,7 @@ class TimerFdFile(File):
         )
 
 
-def sys_timerfd_create(task: "Task", clockid: int, flags: int) -> int:
+def sys_timerfd_create(task: Task, clockid: int, flags: int) -> int:
     """timerfd_create(2)."""
     if flags & ~(TFD_CLOEXEC | TFD_NONBLOCK) or clockid not in _CLOCKS:
         return -EINVAL
@@ -141,7 +144,7 @@ def sys_timerfd_create(task: "Task", clockid: int, flags: int) -> int:
     return fd
 
 
-def sys_timerfd_settime(task: "Task", fd: int, flags: int, value_ns: int, interval_ns: int) -> tuple[int, int, int]:
+def sys_timerfd_settime(task: Task, fd: int, flags: int, value_ns: int, interval_ns: int) -> tuple[int, int, int]:
     """timerfd_settime(2): (0 or -errno, old time left, old interval); a value of 0 disarms."""
     if flags & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET) or value_ns < 0 or interval_ns < 0:
         return -EINVAL, 0, 0
@@ -164,7 +167,7 @@ def sys_timerfd_settime(task: "Task", fd: int, flags: int, value_ns: int, interv
     return old
 
 
-def sys_timerfd_gettime(task: "Task", fd: int) -> tuple[int, int, int]:
+def sys_timerfd_gettime(task: Task, fd: int) -> tuple[int, int, int]:
     """timerfd_gettime(2): (0 or -errno, time left, interval)."""
     file = fget(task, fd)
     if file is None:

@@ -1,6 +1,10 @@
 """SipHash-2-4 (Linux: lib/siphash.c; Aumasson and Bernstein, "SipHash: a fast short-input PRF")."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _M64: Final = 0xFFFFFFFFFFFFFFFF
 

@@ -3,7 +3,7 @@
 Each `sys_*` returns what the call returns, or a negative errno, after Linux's checks in Linux's order. A user pointer that cannot be
 read is `None`. Protocols are reached through `ProtoOps` only. Left out: io_uring and compat entry points."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import (
     FasyncList,
@@ -69,7 +69,10 @@ from twinsock.uapi.socket import (
     SOL_SOCKET,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.select import PollTable
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.net import NetProtoFamily
@@ -115,27 +118,27 @@ class UserMsghdr:
 class SocketFile(File):
     """The file behind a socket: socket_file_ops and the sockfs inode."""
 
-    def __init__(self, kernel: "Kernel", sock: Socket, flags: int) -> None:
+    def __init__(self, kernel: Kernel, sock: Socket, flags: int) -> None:
         super().__init__(kernel, O_RDWR | (flags & O_NONBLOCK))
         self.sock = sock
 
-    def read(self, task: "Task", count: int) -> tuple[int, bytes]:
+    def read(self, task: Task, count: int) -> tuple[int, bytes]:
         """read(2)."""
         return sock_read_iter(task, self, count)
 
-    def write(self, task: "Task", data: bytes) -> int:
+    def write(self, task: Task, data: bytes) -> int:
         """write(2)."""
         return sock_write_iter(task, self, data)
 
-    def poll(self, wait: "PollTable | None") -> int:
+    def poll(self, wait: PollTable | None) -> int:
         """poll(2)."""
         return sock_poll(self, wait)
 
-    def unlocked_ioctl(self, task: "Task", cmd: int, arg: bytes | None) -> tuple[int, bytes]:
+    def unlocked_ioctl(self, task: Task, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
         """sock_ioctl()."""
         return sock_ioctl(task, self, self.sock, cmd, arg)
 
-    def fasync(self, task: "Task", fd: int, on: bool) -> int:
+    def fasync(self, task: Task, fd: int, on: bool) -> int:
         """sock_fasync()."""
         sock = self.sock
         sk = sock.sk
@@ -155,7 +158,7 @@ class SocketFile(File):
         """Sockets send SIGIO."""
         return True
 
-    def release(self, task: "Task | None") -> int:
+    def release(self, task: Task | None) -> int:
         """sock_close()."""
         return sock_close(task, self.sock)
 
@@ -199,12 +202,12 @@ class SocketFile(File):
         """Return the family's lines of fdinfo."""
         return self.sock.ops.show_fdinfo(self.sock)
 
-    def mmap(self, task: "Task", prot: int) -> int:
+    def mmap(self, task: Task, prot: int) -> int:
         """sock_mmap()."""
         return self.sock.ops.mmap(task, self.sock, prot)
 
 
-def sock_read_iter(task: "Task", file: SocketFile, count: int) -> tuple[int, bytes]:
+def sock_read_iter(task: Task, file: SocketFile, count: int) -> tuple[int, bytes]:
     """Receive on behalf of read(2); a read of 0 bytes does not look at the socket."""
     if count == 0:
         return 0, b""
@@ -214,7 +217,7 @@ def sock_read_iter(task: "Task", file: SocketFile, count: int) -> tuple[int, byt
     return (ret, b"") if ret < 0 else (ret, b"".join(msg.chunks))
 
 
-def sock_write_iter(task: "Task", file: SocketFile, data: bytes) -> int:
+def sock_write_iter(task: Task, file: SocketFile, data: bytes) -> int:
     """Send on behalf of write(2)."""
     sock = file.sock
     msg = Msghdr()
@@ -226,7 +229,7 @@ def sock_write_iter(task: "Task", file: SocketFile, data: bytes) -> int:
     return __sock_sendmsg(task, sock, msg)
 
 
-def sock_poll(file: SocketFile, wait: "PollTable | None") -> int:
+def sock_poll(file: SocketFile, wait: PollTable | None) -> int:
     """Ask the protocol for its poll bits."""
     return file.sock.ops.poll(file, file.sock, wait)
 
@@ -239,40 +242,40 @@ def sock_from_file(file: File | None) -> Socket | None:
 # socket(2), socketpair(2)
 
 
-def sock_register(kernel: "Kernel", family: "NetProtoFamily") -> None:
+def sock_register(kernel: Kernel, family: NetProtoFamily) -> None:
     """Enter a family into the table that socket(2) looks into."""
     kernel.net_families[family.family] = family
 
 
-def sys_socket(task: "Task", family: int, type_: int, protocol: int) -> int:
+def sys_socket(task: Task, family: int, type_: int, protocol: int) -> int:
     """socket(2)."""
     return __sys_socket(task, family, type_, protocol)
 
 
-def __sys_socket(task: "Task", family: int, type_: int, protocol: int) -> int:
+def __sys_socket(task: Task, family: int, type_: int, protocol: int) -> int:
     err, sock = __sys_socket_create(task, family, type_, protocol)
     if err < 0 or sock is None:
         return err
     return sock_map_fd(task, sock, type_ & (SOCK_CLOEXEC | SOCK_NONBLOCK))
 
 
-def __sys_socket_create(task: "Task", family: int, type_: int, protocol: int) -> tuple[int, Socket | None]:
+def __sys_socket_create(task: Task, family: int, type_: int, protocol: int) -> tuple[int, Socket | None]:
     if type_ & ~SOCK_TYPE_MASK & ~(SOCK_CLOEXEC | SOCK_NONBLOCK):
         return -EINVAL, None
     return sock_create(task, family, type_ & SOCK_TYPE_MASK, protocol)
 
 
-def sock_create(task: "Task", family: int, type_: int, protocol: int) -> tuple[int, Socket | None]:
+def sock_create(task: Task, family: int, type_: int, protocol: int) -> tuple[int, Socket | None]:
     """Make a socket for a program."""
     return __sock_create(task, task.net, family, type_, protocol, 0)
 
 
-def sock_create_kern(task: "Task", net: "Net", family: int, type_: int, protocol: int) -> tuple[int, Socket | None]:
+def sock_create_kern(task: Task, net: Net, family: int, type_: int, protocol: int) -> tuple[int, Socket | None]:
     """Make a socket for the kernel itself: not counted, no security hook."""
     return __sock_create(task, net, family, type_, protocol, 1)
 
 
-def __sock_create(task: "Task", net: "Net", family: int, type_: int, protocol: int, kern: int) -> tuple[int, Socket | None]:
+def __sock_create(task: Task, net: Net, family: int, type_: int, protocol: int, kern: int) -> tuple[int, Socket | None]:
     kernel = task.kernel
     if family < 0 or family >= AF_MAX:
         return -EAFNOSUPPORT, None
@@ -301,12 +304,12 @@ def __sock_create(task: "Task", net: "Net", family: int, type_: int, protocol: i
     return 0, sock
 
 
-def any_log_ends(kernel: "Kernel", text: str) -> bool:
+def any_log_ends(kernel: Kernel, text: str) -> bool:
     """Tell whether the kernel has printed a line that ends like this (printk_once)."""
     return any(line.endswith(text) for line in kernel.log)
 
 
-def sock_alloc(task: "Task") -> Socket:
+def sock_alloc(task: Task) -> Socket:
     """Make a socket with its inode; the caller's file system ids own it."""
     sock = sock_alloc_inode()
     sock.i_ino = task.kernel.get_next_ino()
@@ -320,24 +323,24 @@ def sock_alloc_inode() -> Socket:
     return Socket(0)
 
 
-def sock_release(task: "Task | None", sock: Socket) -> None:
+def sock_release(task: Task | None, sock: Socket) -> None:
     """Release a socket that has no file."""
     __sock_release(task, sock)
 
 
-def sock_close(task: "Task | None", sock: Socket) -> int:
+def sock_close(task: Task | None, sock: Socket) -> int:
     """Release a socket whose file is closed."""
     __sock_release(task, sock)
     return 0
 
 
-def __sock_release(task: "Task | None", sock: Socket) -> None:
+def __sock_release(task: Task | None, sock: Socket) -> None:
     sock.ops.release(task, sock)
     sock.sk = None
     sock.file = None
 
 
-def sock_map_fd(task: "Task", sock: Socket, flags: int) -> int:
+def sock_map_fd(task: Task, sock: Socket, flags: int) -> int:
     """Give a new socket a file and a descriptor, or release it."""
     fd = get_unused_fd_flags(task, flags)
     if fd < 0:
@@ -351,7 +354,7 @@ def sock_map_fd(task: "Task", sock: Socket, flags: int) -> int:
     return fd
 
 
-def sock_alloc_file(task: "Task", sock: Socket, flags: int) -> SocketFile | None:
+def sock_alloc_file(task: Task, sock: Socket, flags: int) -> SocketFile | None:
     """Make the file of a socket; the socket is released when fs.file-max forbids it."""
     if alloc_empty_file(task):
         sock_release(task, sock)
@@ -361,12 +364,12 @@ def sock_alloc_file(task: "Task", sock: Socket, flags: int) -> SocketFile | None
     return file
 
 
-def sys_socketpair(task: "Task", family: int, type_: int, protocol: int, usockvec: list[int] | None) -> int:
+def sys_socketpair(task: Task, family: int, type_: int, protocol: int, usockvec: list[int] | None) -> int:
     """socketpair(2): 0 with two descriptors in `usockvec`, or -errno."""
     return __sys_socketpair(task, family, type_, protocol, usockvec)
 
 
-def __sys_socketpair(task: "Task", family: int, type_: int, protocol: int, usockvec: list[int] | None) -> int:
+def __sys_socketpair(task: Task, family: int, type_: int, protocol: int, usockvec: list[int] | None) -> int:
     flags = type_ & ~SOCK_TYPE_MASK
     if flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK):
         return -EINVAL
@@ -387,7 +390,7 @@ def __sys_socketpair(task: "Task", family: int, type_: int, protocol: int, usock
     return err
 
 
-def _join_pair(task: "Task", family: int, type_: int, protocol: int, fd1: int, fd2: int, flags: int) -> int:
+def _join_pair(task: Task, family: int, type_: int, protocol: int, fd1: int, fd2: int, flags: int) -> int:
     err, sock1 = sock_create(task, family, type_, protocol)
     if err < 0 or sock1 is None:
         return err
@@ -440,12 +443,12 @@ def move_addr_to_user(kaddr: bytes, user: UserSockaddr | None) -> int:
     return 0
 
 
-def sys_bind(task: "Task", fd: int, umyaddr: bytes | None, addrlen: int) -> int:
+def sys_bind(task: Task, fd: int, umyaddr: bytes | None, addrlen: int) -> int:
     """bind(2)."""
     return __sys_bind(task, fd, umyaddr, addrlen)
 
 
-def __sys_bind(task: "Task", fd: int, umyaddr: bytes | None, addrlen: int) -> int:
+def __sys_bind(task: Task, fd: int, umyaddr: bytes | None, addrlen: int) -> int:
     file = fget(task, fd)
     if file is None:
         return -EBADF
@@ -459,17 +462,17 @@ def __sys_bind(task: "Task", fd: int, umyaddr: bytes | None, addrlen: int) -> in
     return err
 
 
-def __sys_bind_socket(task: "Task", sock: Socket, addr: bytes) -> int:
+def __sys_bind_socket(task: Task, sock: Socket, addr: bytes) -> int:
     err = security_socket_bind(task, sock, addr)
     return err or sock.ops.bind(task, sock, addr)
 
 
-def sys_connect(task: "Task", fd: int, uservaddr: bytes | None, addrlen: int) -> int:
+def sys_connect(task: Task, fd: int, uservaddr: bytes | None, addrlen: int) -> int:
     """connect(2)."""
     return __sys_connect(task, fd, uservaddr, addrlen)
 
 
-def __sys_connect(task: "Task", fd: int, uservaddr: bytes | None, addrlen: int) -> int:
+def __sys_connect(task: Task, fd: int, uservaddr: bytes | None, addrlen: int) -> int:
     file = fget(task, fd)
     if file is None:
         return -EBADF
@@ -480,7 +483,7 @@ def __sys_connect(task: "Task", fd: int, uservaddr: bytes | None, addrlen: int) 
     return err
 
 
-def __sys_connect_file(task: "Task", file: File, addr: bytes) -> int:
+def __sys_connect_file(task: Task, file: File, addr: bytes) -> int:
     sock = sock_from_file(file)
     if sock is None:
         return -ENOTSOCK
@@ -488,17 +491,17 @@ def __sys_connect_file(task: "Task", file: File, addr: bytes) -> int:
     return err or sock.ops.connect(task, sock, addr, file.f_flags)
 
 
-def sys_getsockname(task: "Task", fd: int, usockaddr: UserSockaddr | None) -> int:
+def sys_getsockname(task: Task, fd: int, usockaddr: UserSockaddr | None) -> int:
     """getsockname(2)."""
     return _getname(task, fd, usockaddr, 0)
 
 
-def sys_getpeername(task: "Task", fd: int, usockaddr: UserSockaddr | None) -> int:
+def sys_getpeername(task: Task, fd: int, usockaddr: UserSockaddr | None) -> int:
     """getpeername(2)."""
     return _getname(task, fd, usockaddr, 1)
 
 
-def _getname(task: "Task", fd: int, usockaddr: UserSockaddr | None, peer: int) -> int:
+def _getname(task: Task, fd: int, usockaddr: UserSockaddr | None, peer: int) -> int:
     file = fget(task, fd)
     if file is None:
         return -EBADF
@@ -517,12 +520,12 @@ def _getname(task: "Task", fd: int, usockaddr: UserSockaddr | None, peer: int) -
 # listen(2), accept(2), shutdown(2)
 
 
-def sys_listen(task: "Task", fd: int, backlog: int) -> int:
+def sys_listen(task: Task, fd: int, backlog: int) -> int:
     """listen(2)."""
     return __sys_listen(task, fd, backlog)
 
 
-def __sys_listen(task: "Task", fd: int, backlog: int) -> int:
+def __sys_listen(task: Task, fd: int, backlog: int) -> int:
     file = fget(task, fd)
     if file is None:
         return -EBADF
@@ -532,7 +535,7 @@ def __sys_listen(task: "Task", fd: int, backlog: int) -> int:
     return err
 
 
-def __sys_listen_socket(task: "Task", sock: Socket, backlog: int) -> int:
+def __sys_listen_socket(task: Task, sock: Socket, backlog: int) -> int:
     somaxconn = task.net.core.sysctl_somaxconn if sock.sk is None else sock.sk.sk_net.core.sysctl_somaxconn
     if backlog & _UINT_MASK > somaxconn:
         backlog = somaxconn
@@ -540,17 +543,17 @@ def __sys_listen_socket(task: "Task", sock: Socket, backlog: int) -> int:
     return err or sock.ops.listen(task, sock, backlog)
 
 
-def sys_accept(task: "Task", fd: int, upeer: UserSockaddr | None) -> int:
+def sys_accept(task: Task, fd: int, upeer: UserSockaddr | None) -> int:
     """accept(2)."""
     return __sys_accept4(task, fd, upeer, 0)
 
 
-def sys_accept4(task: "Task", fd: int, upeer: UserSockaddr | None, flags: int) -> int:
+def sys_accept4(task: Task, fd: int, upeer: UserSockaddr | None, flags: int) -> int:
     """accept4(2): the new descriptor, or -errno; `upeer` None asks for no address."""
     return __sys_accept4(task, fd, upeer, flags)
 
 
-def __sys_accept4(task: "Task", fd: int, upeer: UserSockaddr | None, flags: int) -> int:
+def __sys_accept4(task: Task, fd: int, upeer: UserSockaddr | None, flags: int) -> int:
     file = fget(task, fd)
     if file is None:
         return -EBADF
@@ -559,7 +562,7 @@ def __sys_accept4(task: "Task", fd: int, upeer: UserSockaddr | None, flags: int)
     return ret
 
 
-def __sys_accept4_file(task: "Task", file: File, upeer: UserSockaddr | None, flags: int) -> int:
+def __sys_accept4_file(task: Task, file: File, upeer: UserSockaddr | None, flags: int) -> int:
     if flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK):
         return -EINVAL
     newfd = get_unused_fd_flags(task, flags)
@@ -573,7 +576,7 @@ def __sys_accept4_file(task: "Task", file: File, upeer: UserSockaddr | None, fla
     return newfd
 
 
-def do_accept(task: "Task", file: File, file_flags: int, upeer: UserSockaddr | None, flags: int) -> tuple[int, File | None]:
+def do_accept(task: Task, file: File, file_flags: int, upeer: UserSockaddr | None, flags: int) -> tuple[int, File | None]:
     """Wait for a connection and make a file for it: (0 or -errno, file)."""
     sock = sock_from_file(file)
     if sock is None:
@@ -596,12 +599,12 @@ def do_accept(task: "Task", file: File, file_flags: int, upeer: UserSockaddr | N
     return 0, newfile
 
 
-def sys_shutdown(task: "Task", fd: int, how: int) -> int:
+def sys_shutdown(task: Task, fd: int, how: int) -> int:
     """shutdown(2)."""
     return __sys_shutdown(task, fd, how)
 
 
-def __sys_shutdown(task: "Task", fd: int, how: int) -> int:
+def __sys_shutdown(task: Task, fd: int, how: int) -> int:
     file = fget(task, fd)
     if file is None:
         return -EBADF
@@ -611,7 +614,7 @@ def __sys_shutdown(task: "Task", fd: int, how: int) -> int:
     return err
 
 
-def __sys_shutdown_sock(task: "Task", sock: Socket, how: int) -> int:
+def __sys_shutdown_sock(task: Task, sock: Socket, how: int) -> int:
     err = security_socket_shutdown(task, sock, how)
     return err or sock.ops.shutdown(sock, how)
 
@@ -619,32 +622,32 @@ def __sys_shutdown_sock(task: "Task", sock: Socket, how: int) -> int:
 # Sending
 
 
-def sock_sendmsg(task: "Task", sock: Socket, msg: Msghdr) -> int:
+def sock_sendmsg(task: Task, sock: Socket, msg: Msghdr) -> int:
     """Send a message on behalf of the kernel or a file."""
     return __sock_sendmsg(task, sock, msg)
 
 
-def __sock_sendmsg(task: "Task", sock: Socket, msg: Msghdr) -> int:
+def __sock_sendmsg(task: Task, sock: Socket, msg: Msghdr) -> int:
     err = security_socket_sendmsg(task, sock, msg, msg.remaining())
     return err or sock_sendmsg_nosec(task, sock, msg)
 
 
-def sock_sendmsg_nosec(task: "Task", sock: Socket, msg: Msghdr) -> int:
+def sock_sendmsg_nosec(task: Task, sock: Socket, msg: Msghdr) -> int:
     """Hand the message to the protocol."""
     return sock.ops.sendmsg(task, sock, msg)
 
 
-def sys_send(task: "Task", fd: int, buff: bytes | None, flags: int) -> int:
+def sys_send(task: Task, fd: int, buff: bytes | None, flags: int) -> int:
     """send(2)."""
     return __sys_sendto(task, fd, buff, flags, None, 0)
 
 
-def sys_sendto(task: "Task", fd: int, buff: bytes | None, flags: int, addr: bytes | None, addr_len: int) -> int:
+def sys_sendto(task: Task, fd: int, buff: bytes | None, flags: int, addr: bytes | None, addr_len: int) -> int:
     """sendto(2); `addr` None is a null pointer: no address."""
     return __sys_sendto(task, fd, buff, flags, addr, addr_len)
 
 
-def __sys_sendto(task: "Task", fd: int, buff: bytes | None, flags: int, addr: bytes | None, addr_len: int) -> int:
+def __sys_sendto(task: Task, fd: int, buff: bytes | None, flags: int, addr: bytes | None, addr_len: int) -> int:
     file = fget(task, fd)
     if file is None:
         return -EBADF
@@ -653,7 +656,7 @@ def __sys_sendto(task: "Task", fd: int, buff: bytes | None, flags: int, addr: by
     return ret
 
 
-def _sendto_file(task: "Task", file: File, buff: bytes | None, flags: int, addr: bytes | None, addr_len: int) -> int:
+def _sendto_file(task: Task, file: File, buff: bytes | None, flags: int, addr: bytes | None, addr_len: int) -> int:
     sock = sock_from_file(file)
     if sock is None:
         return -ENOTSOCK
@@ -671,12 +674,12 @@ def _sendto_file(task: "Task", file: File, buff: bytes | None, flags: int, addr:
     return __sock_sendmsg(task, sock, msg)
 
 
-def sys_sendmsg(task: "Task", fd: int, umsg: UserMsghdr | None, flags: int) -> int:
+def sys_sendmsg(task: Task, fd: int, umsg: UserMsghdr | None, flags: int) -> int:
     """sendmsg(2)."""
     return __sys_sendmsg(task, fd, umsg, flags)
 
 
-def __sys_sendmsg(task: "Task", fd: int, umsg: UserMsghdr | None, flags: int) -> int:
+def __sys_sendmsg(task: Task, fd: int, umsg: UserMsghdr | None, flags: int) -> int:
     if flags & MSG_CMSG_COMPAT:
         return -EINVAL
     file = fget(task, fd)
@@ -688,7 +691,7 @@ def __sys_sendmsg(task: "Task", fd: int, umsg: UserMsghdr | None, flags: int) ->
     return ret
 
 
-def ___sys_sendmsg(task: "Task", sock: Socket, file: File, umsg: UserMsghdr | None, flags: int) -> int:
+def ___sys_sendmsg(task: Task, sock: Socket, file: File, umsg: UserMsghdr | None, flags: int) -> int:
     if umsg is None:
         return -EFAULT
     msg = Msghdr()
@@ -698,7 +701,7 @@ def ___sys_sendmsg(task: "Task", sock: Socket, file: File, umsg: UserMsghdr | No
     return ____sys_sendmsg(task, sock, file, msg, umsg, flags)
 
 
-def ____sys_sendmsg(task: "Task", sock: Socket, file: File, msg: Msghdr, umsg: UserMsghdr, flags: int) -> int:
+def ____sys_sendmsg(task: Task, sock: Socket, file: File, msg: Msghdr, umsg: UserMsghdr, flags: int) -> int:
     if umsg.controllen > INT_MAX:
         return -ENOBUFS
     if umsg.controllen:
@@ -729,7 +732,7 @@ def _copy_msghdr_from_user(msg: Msghdr, umsg: UserMsghdr) -> int:
     return 0
 
 
-def sys_sendmmsg(task: "Task", fd: int, mmsg: list[UserMsghdr], flags: int) -> int:
+def sys_sendmmsg(task: Task, fd: int, mmsg: list[UserMsghdr], flags: int) -> int:
     """sendmmsg(2): how many were sent, or the first one's -errno."""
     file = fget(task, fd)
     if file is None:
@@ -754,18 +757,18 @@ def sys_sendmmsg(task: "Task", fd: int, mmsg: list[UserMsghdr], flags: int) -> i
 # Receiving
 
 
-def sock_recvmsg(task: "Task", sock: Socket, msg: Msghdr, flags: int) -> int:
+def sock_recvmsg(task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
     """Receive a message."""
     err = security_socket_recvmsg(task, sock, msg, msg.size, flags)
     return err or sock.ops.recvmsg(task, sock, msg, flags)
 
 
-def sys_recvfrom(task: "Task", fd: int, size: int, flags: int, addr: UserSockaddr | None) -> tuple[int, bytes]:
+def sys_recvfrom(task: Task, fd: int, size: int, flags: int, addr: UserSockaddr | None) -> tuple[int, bytes]:
     """recvfrom(2): (bytes or -errno, data); MSG_TRUNC may return more than there is data."""
     return __sys_recvfrom(task, fd, size, flags, addr)
 
 
-def __sys_recvfrom(task: "Task", fd: int, size: int, flags: int, addr: UserSockaddr | None) -> tuple[int, bytes]:
+def __sys_recvfrom(task: Task, fd: int, size: int, flags: int, addr: UserSockaddr | None) -> tuple[int, bytes]:
     file = fget(task, fd)
     if file is None:
         return -EBADF, b""
@@ -784,12 +787,12 @@ def __sys_recvfrom(task: "Task", fd: int, size: int, flags: int, addr: UserSocka
     return (ret, b"") if ret < 0 else (ret, b"".join(msg.chunks))
 
 
-def sys_recvmsg(task: "Task", fd: int, umsg: UserMsghdr | None, flags: int) -> int:
+def sys_recvmsg(task: Task, fd: int, umsg: UserMsghdr | None, flags: int) -> int:
     """recvmsg(2): bytes or -errno; results are in `umsg`."""
     return __sys_recvmsg(task, fd, umsg, flags)
 
 
-def __sys_recvmsg(task: "Task", fd: int, umsg: UserMsghdr | None, flags: int) -> int:
+def __sys_recvmsg(task: Task, fd: int, umsg: UserMsghdr | None, flags: int) -> int:
     if flags & MSG_CMSG_COMPAT:
         return -EINVAL
     file = fget(task, fd)
@@ -801,7 +804,7 @@ def __sys_recvmsg(task: "Task", fd: int, umsg: UserMsghdr | None, flags: int) ->
     return ret
 
 
-def ___sys_recvmsg(task: "Task", sock: Socket, file: File, umsg: UserMsghdr | None, flags: int) -> int:
+def ___sys_recvmsg(task: Task, sock: Socket, file: File, umsg: UserMsghdr | None, flags: int) -> int:
     if umsg is None:
         return -EFAULT
     msg = Msghdr()
@@ -812,7 +815,7 @@ def ___sys_recvmsg(task: "Task", sock: Socket, file: File, umsg: UserMsghdr | No
     return ____sys_recvmsg(task, sock, file, msg, umsg, flags)
 
 
-def ____sys_recvmsg(task: "Task", sock: Socket, file: File, msg: Msghdr, umsg: UserMsghdr, flags: int) -> int:
+def ____sys_recvmsg(task: Task, sock: Socket, file: File, msg: Msghdr, umsg: UserMsghdr, flags: int) -> int:
     msg.control_room = 0 if umsg.control is None else umsg.controllen
     msg.out_flags = flags & MSG_CMSG_CLOEXEC
     if file.f_flags & O_NONBLOCK:
@@ -831,7 +834,7 @@ def ____sys_recvmsg(task: "Task", sock: Socket, file: File, msg: Msghdr, umsg: U
     return ret
 
 
-def sys_recvmmsg(task: "Task", fd: int, mmsg: list[UserMsghdr], flags: int, timeout_ns: int) -> int:
+def sys_recvmmsg(task: Task, fd: int, mmsg: list[UserMsghdr], flags: int, timeout_ns: int) -> int:
     """recvmmsg(2): how many came, or -errno; the timeout (-1: none) is looked at after each message."""
     if timeout_ns < -1:
         return -EINVAL
@@ -844,7 +847,7 @@ def sys_recvmmsg(task: "Task", fd: int, mmsg: list[UserMsghdr], flags: int, time
     return ret
 
 
-def _recvmmsg(task: "Task", sock: Socket, file: File, mmsg: list[UserMsghdr], flags: int, timeout_ns: int) -> int:
+def _recvmmsg(task: Task, sock: Socket, file: File, mmsg: list[UserMsghdr], flags: int, timeout_ns: int) -> int:
     sk = sock.sk
     if sk is not None and not flags & MSG_ERRQUEUE:
         err = sock_error(sk)
@@ -875,12 +878,12 @@ def _recvmmsg(task: "Task", sock: Socket, file: File, mmsg: list[UserMsghdr], fl
 # Options
 
 
-def sys_setsockopt(task: "Task", fd: int, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+def sys_setsockopt(task: Task, fd: int, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
     """setsockopt(2); `optval` None is a bad pointer."""
     return __sys_setsockopt(task, fd, level, optname, optval, optlen)
 
 
-def __sys_setsockopt(task: "Task", fd: int, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+def __sys_setsockopt(task: Task, fd: int, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
     file = fget(task, fd)
     if file is None:
         return -EBADF
@@ -890,7 +893,7 @@ def __sys_setsockopt(task: "Task", fd: int, level: int, optname: int, optval: by
     return err
 
 
-def do_sock_setsockopt(task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+def do_sock_setsockopt(task: Task, sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
     """Ask the security module and the cgroup's programs, then set the option."""
     if optlen < 0:
         return -EINVAL
@@ -908,12 +911,12 @@ def do_sock_setsockopt(task: "Task", sock: Socket, level: int, optname: int, opt
     return sock.ops.setsockopt(task, sock, level, optname, optval, optlen)
 
 
-def sys_getsockopt(task: "Task", fd: int, level: int, optname: int, optval: bytes | None, optlen: int | None) -> tuple[int, bytes]:
+def sys_getsockopt(task: Task, fd: int, level: int, optname: int, optval: bytes | None, optlen: int | None) -> tuple[int, bytes]:
     """getsockopt(2): (0 or -errno, value); `optval` is what the buffer holds on entry, `optlen` its size (None: a bad pointer)."""
     return __sys_getsockopt(task, fd, level, optname, optval, optlen)
 
 
-def __sys_getsockopt(task: "Task", fd: int, level: int, optname: int, optval: bytes | None, optlen: int | None) -> tuple[int, bytes]:
+def __sys_getsockopt(task: Task, fd: int, level: int, optname: int, optval: bytes | None, optlen: int | None) -> tuple[int, bytes]:
     file = fget(task, fd)
     if file is None:
         return -EBADF, b""
@@ -926,7 +929,7 @@ def __sys_getsockopt(task: "Task", fd: int, level: int, optname: int, optval: by
     return err, value
 
 
-def do_sock_getsockopt(task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int | None) -> tuple[int, bytes]:
+def do_sock_getsockopt(task: Task, sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int | None) -> tuple[int, bytes]:
     """Read the option, then let the cgroup's programs see it."""
     err = security_socket_getsockopt(task, sock, level, optname)
     if err:

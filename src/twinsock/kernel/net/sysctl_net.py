@@ -7,7 +7,7 @@ the protocols).
 Most entries are numbers in a field. An entry of the initial namespace alone does not exist elsewhere (-ENOENT); a few are shown
 read-only there (-EACCES)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel import sysctl
 from twinsock.kernel.net.sysctl_tables import DEVCONF_BOOLS, IPV4, IPV6, NET_CORE, UNIX, make_table
@@ -15,14 +15,17 @@ from twinsock.kernel.sysctl import CtlTable
 from twinsock.uapi.capability import CAP_NET_ADMIN
 from twinsock.uapi.errno import EACCES, EINVAL, ENOENT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
 
 _TABLE: Final[dict[str, CtlTable]] = make_table(NET_CORE + IPV4 + IPV6 + UNIX)
 
 
-def sysctl_find(net: "Net", path: str) -> CtlTable | None:
+def sysctl_find(net: Net, path: str) -> CtlTable | None:
     """Return the entry that a namespace shows under a path, or None."""
     entry = _TABLE.get(path)
     if entry is None:
@@ -32,17 +35,17 @@ def sysctl_find(net: "Net", path: str) -> CtlTable | None:
     return entry if hasattr(_holder(net, entry), entry.field) else None
 
 
-def sysctl_list(net: "Net") -> list[str]:
+def sysctl_list(net: Net) -> list[str]:
     """Return every path below /proc/sys/net that the namespace shows, sorted; net.*.conf.* aside."""
     return sorted([path for path in _TABLE if sysctl_find(net, path) is not None])
 
 
-def sysctl_mode(net: "Net", entry: CtlTable) -> int:
+def sysctl_mode(net: Net, entry: CtlTable) -> int:
     """Return the mode that the namespace shows."""
     return entry.mode if net.is_init_net() else entry.mode & entry.child_mode
 
 
-def _devconf_entry(net: "Net", path: str) -> CtlTable | None:
+def _devconf_entry(net: Net, path: str) -> CtlTable | None:
     """Return an entry of net.ipv4.conf.* or net.ipv6.conf.*, whose fields are named like the files."""
     parts = path.split("/")
     if len(parts) != 5 or parts[0] != "net" or parts[2] != "conf":
@@ -56,7 +59,7 @@ def _devconf_entry(net: "Net", path: str) -> CtlTable | None:
     return entry
 
 
-def _holder(net: "Net", entry: CtlTable) -> object:
+def _holder(net: Net, entry: CtlTable) -> object:
     """Return the object that has an entry's field."""
     name = entry.holder
     if name == "core":
@@ -82,7 +85,7 @@ def _holder(net: "Net", entry: CtlTable) -> object:
     return None
 
 
-def net_ctl_permissions(task: "Task", net: "Net", entry: CtlTable) -> int:
+def net_ctl_permissions(task: Task, net: Net, entry: CtlTable) -> int:
     """Return the rwx bits that the task has on an entry."""
     mode = sysctl_mode(net, entry)
     if task.ns_capable(net.user_ns, CAP_NET_ADMIN) or task.cred.euid == net.user_ns.owner:
@@ -92,12 +95,12 @@ def net_ctl_permissions(task: "Task", net: "Net", entry: CtlTable) -> int:
     return mode & 7
 
 
-def _get(net: "Net", entry: CtlTable) -> list[int]:
+def _get(net: Net, entry: CtlTable) -> list[int]:
     value = getattr(_holder(net, entry), entry.field)
     return value if isinstance(value, list) else [value]
 
 
-def _put(net: "Net", entry: CtlTable, values: list[int]) -> None:
+def _put(net: Net, entry: CtlTable, values: list[int]) -> None:
     holder = _holder(net, entry)
     value = getattr(holder, entry.field)
     if isinstance(value, list):
@@ -106,7 +109,7 @@ def _put(net: "Net", entry: CtlTable, values: list[int]) -> None:
         setattr(holder, entry.field, values[0])
 
 
-def sysctl_read(task: "Task", path: str) -> tuple[int, str]:
+def sysctl_read(task: Task, path: str) -> tuple[int, str]:
     """Read an entry: (0, text), or (-ENOENT or -EACCES, nothing)."""
     net = task.net
     entry = sysctl_find(net, path)
@@ -117,7 +120,7 @@ def sysctl_read(task: "Task", path: str) -> tuple[int, str]:
     return 0, sysctl_show(net, entry)
 
 
-def sysctl_show(net: "Net", entry: CtlTable) -> str:
+def sysctl_show(net: Net, entry: CtlTable) -> str:
     """Return the text of an entry."""
     ipv4 = net.ipv4
     if entry.kind == sysctl.PORT_RANGE:
@@ -135,7 +138,7 @@ def sysctl_show(net: "Net", entry: CtlTable) -> str:
     return sysctl.format_ints(values)
 
 
-def sysctl_write(task: "Task", path: str, text: bytes) -> int:
+def sysctl_write(task: Task, path: str, text: bytes) -> int:
     """Write an entry at offset 0: 0 or -errno."""
     net = task.net
     entry = sysctl_find(net, path)
@@ -148,7 +151,7 @@ def sysctl_write(task: "Task", path: str, text: bytes) -> int:
     return sysctl_store(net, entry, text)
 
 
-def sysctl_store(net: "Net", entry: CtlTable, text: bytes) -> int:
+def sysctl_store(net: Net, entry: CtlTable, text: bytes) -> int:
     """Parse a text into an entry: 0 or -EINVAL."""
     kind = entry.kind
     if kind == sysctl.PORT_RANGE:
@@ -183,7 +186,7 @@ def sysctl_store(net: "Net", entry: CtlTable, text: bytes) -> int:
     return err
 
 
-def _store_string(net: "Net", entry: CtlTable, text: bytes) -> int:
+def _store_string(net: Net, entry: CtlTable, text: bytes) -> int:
     value = text.split(b"\n")[0].split(b"\0")[0].strip().decode("latin-1")
     known = getattr(net.kernel, "tcp_cong_list", None)
     if known is not None and value not in known:
@@ -192,7 +195,7 @@ def _store_string(net: "Net", entry: CtlTable, text: bytes) -> int:
     return 0
 
 
-def ipv4_local_port_range(net: "Net", text: bytes) -> int:
+def ipv4_local_port_range(net: Net, text: bytes) -> int:
     """ip_local_port_range: two ports in order, not below ip_unprivileged_port_start."""
     ipv4 = net.ipv4
     ports = [ipv4.ip_local_ports_low, ipv4.ip_local_ports_high]
@@ -207,7 +210,7 @@ def ipv4_local_port_range(net: "Net", text: bytes) -> int:
     return 0
 
 
-def ipv4_privileged_ports(net: "Net", entry: CtlTable, text: bytes) -> int:
+def ipv4_privileged_ports(net: Net, entry: CtlTable, text: bytes) -> int:
     """ip_unprivileged_port_start: not above the range of automatic ports."""
     ports = [net.ipv4.sysctl_ip_prot_sock]
     err = sysctl.write_ints(text, ports, entry, 1)
@@ -219,7 +222,7 @@ def ipv4_privileged_ports(net: "Net", entry: CtlTable, text: bytes) -> int:
     return 0
 
 
-def ipv4_ping_group_range(net: "Net", entry: CtlTable, text: bytes) -> int:
+def ipv4_ping_group_range(net: Net, entry: CtlTable, text: bytes) -> int:
     """ping_group_range: a pair of groups; a pair in the wrong order allows nobody."""
     groups = list(_get(net, entry))
     err = sysctl.write_ulongs(text, groups, entry)

@@ -4,10 +4,14 @@ net/ipv4/sysctl_net_ipv4.c, net/ipv6/sysctl_net_ipv6.c, net/unix/sysctl_net_unix
 A line is `file holder field kind low high`; the bounds may be left out. `g` before the file: in the initial namespace alone; `r`: read-only
 in other namespaces."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel import sysctl
 from twinsock.kernel.sysctl import CtlTable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _KINDS: Final[dict[str, int]] = {
     "int": sysctl.INT,

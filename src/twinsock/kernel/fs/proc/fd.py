@@ -1,26 +1,27 @@
 """What /proc/PID/fd and /proc/PID/fdinfo say of a descriptor (Linux: fs/proc/fd.c)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.uapi.fcntl import O_CLOEXEC
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 
-def proc_readfd(task: "Task") -> list[int]:
+def proc_readfd(task: Task) -> list[int]:
     """Return the open descriptors in order, as a listing of /proc/PID/fd shows them."""
     files = task.files
     return [] if files is None else [fd for fd in range(len(files.fd)) if files.fd[fd] is not None]
 
 
-def proc_fd_link(task: "Task", fd: int) -> str:
+def proc_fd_link(task: Task, fd: int) -> str:
     """Return where the link /proc/PID/fd/N points, "" for a closed number."""
     file = None if task.files is None else task.files.lookup(fd)
     return "" if file is None else file.link_target()
 
 
-def seq_show(task: "Task", fd: int) -> str:
+def seq_show(task: Task, fd: int) -> str:
     """Return the text of /proc/PID/fdinfo/N, "" for a closed number."""
     files = task.files
     file = None if files is None else files.lookup(fd)

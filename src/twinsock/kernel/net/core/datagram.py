@@ -1,7 +1,8 @@
 """Receive queues of datagram sockets: queueing, waiting, peeking, polling (Linux: net/core/datagram.c, sock_queue_rcv_skb() of sock.c)."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING
 
 from twinsock.kernel.fs.select import PollTable, poll_requested_events, poll_wait
 from twinsock.kernel.net.core.filter import sk_filter_trim_cap
@@ -23,6 +24,7 @@ from twinsock.uapi.errno import EAGAIN, ENOBUFS, ENOMEM, ENOTCONN
 from twinsock.uapi.socket import MSG_DONTWAIT, MSG_PEEK, SOCK_SEQPACKET, SOCK_STREAM
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_SENT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.sched.task import Task
@@ -64,7 +66,7 @@ def sock_skb_set_dropcount(sk: Sock, skb: SkBuff) -> None:
     skb.dropcount = sk.sk_drops if sk.sock_flag(SOCK_RXQ_OVFL) else 0
 
 
-def skb_recv_datagram(task: "Task", sk: Sock, flags: int) -> tuple[int, SkBuff | None]:
+def skb_recv_datagram(task: Task, sk: Sock, flags: int) -> tuple[int, SkBuff | None]:
     """Take (or with MSG_PEEK look at) the next packet, waiting for it: (0 or -errno, packet); (0, None) is end of file."""
     timeo = 0 if flags & MSG_DONTWAIT else sk.sk_rcvtimeo_ns
     while True:
@@ -100,7 +102,7 @@ def __skb_try_recv_from_queue(sk: Sock, flags: int, off: int) -> tuple[SkBuff | 
     return None, off
 
 
-def __skb_wait_for_more_packets(task: "Task", sk: Sock, timeo: int) -> tuple[int, int]:
+def __skb_wait_for_more_packets(task: Task, sk: Sock, timeo: int) -> tuple[int, int]:
     """Sleep until something came: (0 look again, 1 end of file, or -errno; time left)."""
     sock = sk.sk_socket
     if sock is None:
@@ -150,7 +152,7 @@ def skb_queue_purge(queue: deque[SkBuff] | None) -> None:
         consume_skb(queue.popleft())
 
 
-def datagram_poll(file: "File", sock: Socket, wait: PollTable | None) -> int:
+def datagram_poll(file: File, sock: Socket, wait: PollTable | None) -> int:
     """Return the poll bits of a datagram socket, sheet 06, 6.2."""
     sk = sock.sk
     poll_wait(sock.wq, wait)

@@ -3,7 +3,7 @@
 Out: `dev_queue_xmit` > queueing discipline > `dev_hard_start_xmit` > `NetDevice.xmit`. In: `netif_rx` > `Kernel.input_pkt_queue` >
 `netif_receive_skb` > `PacketType.func`. Left out: hardware queues, bridges, VLANs, GRO."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.skbuff import (
@@ -19,7 +19,10 @@ from twinsock.kernel.time.timer import Timer
 from twinsock.uapi.errno import EBUSY, EEXIST, EINVAL, ENETDOWN
 from twinsock.uapi.if_ import IFF_LOOPBACK, IFF_LOWER_UP, IFF_RUNNING, IFF_UP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.protocol import PacketTap
     from twinsock.kernel.net.ipv4.devinet import InDevice
@@ -43,7 +46,7 @@ _NO_MAC: Final = bytes(6)
 class NetdevNotifier:
     """Hears of devices that come, go or change; registered in `Kernel.netdev_chain`."""
 
-    def call(self, event: int, dev: "NetDevice") -> None:
+    def call(self, event: int, dev: NetDevice) -> None:
         """Take a NETDEV_* event."""
         raise NotImplementedError
 
@@ -69,7 +72,7 @@ class Qdisc:
 
     kind = "noqueue"
 
-    def __init__(self, dev: "NetDevice") -> None:
+    def __init__(self, dev: NetDevice) -> None:
         self.dev = dev
         self.qlen = 0
         self.backlog = 0  # bytes
@@ -132,7 +135,7 @@ class NetDevice:
 
     kind = ""  # IFLA_INFO_KIND
 
-    def __init__(self, net: "Net", name: str, ifindex: int, mtu: int, type_: int) -> None:
+    def __init__(self, net: Net, name: str, ifindex: int, mtu: int, type_: int) -> None:
         self.net = net
         self.name = name
         self.ifindex = ifindex
@@ -273,13 +276,13 @@ def qdisc_pkt_len(skb: SkBuff) -> int:
 # The life of a device.
 
 
-def dev_new_index(net: "Net") -> int:
+def dev_new_index(net: Net) -> int:
     """Give the next interface index of a namespace."""
     net.ifindex += 1
     return net.ifindex
 
 
-def dev_new_mac(net: "Net") -> bytes:
+def dev_new_mac(net: Net) -> bytes:
     """Give a locally administered link address, another one at each call on this kernel."""
     kernel = net.kernel
     kernel.next_mac += 1
@@ -317,7 +320,7 @@ def dev_valid_name(name: str) -> bool:
     return all(not (c in "/:" or c.isspace()) for c in name)
 
 
-def dev_get_by_index(net: "Net", ifindex: int) -> NetDevice | None:
+def dev_get_by_index(net: Net, ifindex: int) -> NetDevice | None:
     """Find a device by its index."""
     for dev in net.dev_base:
         if dev.ifindex == ifindex:
@@ -325,7 +328,7 @@ def dev_get_by_index(net: "Net", ifindex: int) -> NetDevice | None:
     return None
 
 
-def dev_get_by_name(net: "Net", name: str) -> NetDevice | None:
+def dev_get_by_name(net: Net, name: str) -> NetDevice | None:
     """Find a device by its name."""
     for dev in net.dev_base:
         if dev.name == name:
@@ -383,14 +386,14 @@ def dev_set_qdisc(dev: NetDevice, qdisc: Qdisc | None) -> None:
     dev.qdisc = qdisc
 
 
-def dev_add_tap(dev: NetDevice, tap: "PacketTap") -> None:
+def dev_add_tap(dev: NetDevice, tap: PacketTap) -> None:
     """Show a device's packets to a capture or packet socket."""
     if dev.ptype_all is None:
         dev.ptype_all = []
     dev.ptype_all.append(tap)
 
 
-def dev_remove_tap(dev: NetDevice, tap: "PacketTap") -> None:
+def dev_remove_tap(dev: NetDevice, tap: PacketTap) -> None:
     """End `dev_add_tap`."""
     if dev.ptype_all is not None and tap in dev.ptype_all:
         dev.ptype_all.remove(tap)

@@ -1,6 +1,6 @@
 """Interface ioctls, netdevice(7) (Linux: net/core/dev_ioctl.c). Left out: hardware time stamps, ethtool, bridges, bonds, media."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import dev_get_by_index, dev_get_by_name
 from twinsock.uapi.capability import CAP_NET_ADMIN
@@ -15,7 +15,10 @@ from twinsock.uapi.sockios import (
     SIOCSIFMAP,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
@@ -24,7 +27,7 @@ IFNAMSIZ: Final = 16
 IFREQ_SIZE: Final = 40
 
 
-def dev_ioctl(net: "Net", task: "Task", cmd: int, arg: bytes | None) -> tuple[int, bytes]:
+def dev_ioctl(net: Net, task: Task, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
     """Answer an ioctl on an interface, or -ENOIOCTLCMD."""
     if not SIOCGIFNAME <= cmd <= SIOCSIFMAP:
         return -ENOIOCTLCMD, b""
@@ -42,7 +45,7 @@ def dev_ioctl(net: "Net", task: "Task", cmd: int, arg: bytes | None) -> tuple[in
     return (-ENODEV, b"") if dev is None else (-EOPNOTSUPP, b"")
 
 
-def dev_ifsioc_get(dev: "NetDevice | None", cmd: int) -> bytes | None:
+def dev_ifsioc_get(dev: NetDevice | None, cmd: int) -> bytes | None:
     """Return the field that a reading ioctl fills in, None for any other ioctl."""
     flags = mtu = ifindex = 0
     if dev is not None:

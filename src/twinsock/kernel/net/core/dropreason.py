@@ -2,7 +2,11 @@
 
 A reason is its name: Linux's numbers change from release to release."""
 
-from typing import Final
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 NOT_SPECIFIED: Final = "NOT_SPECIFIED"
 NO_SOCKET: Final = "NO_SOCKET"

@@ -1,10 +1,13 @@
 """`struct dst_entry`: where a packet goes next and what that path is like (Linux: include/net/dst.h, net/core/dst.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.uapi.rtnetlink import RTAX_ADVMSS, RTAX_HOPLIMIT, RTAX_LOCK, RTAX_MAX, RTAX_MTU, RTN_UNICAST
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.neighbour import Neighbour
     from twinsock.kernel.net.core.net_namespace import Net
@@ -25,7 +28,7 @@ class Dst:
     `metrics` is indexed by RTAX_*, 0 meaning "not set"; `metric` answers one of them. `mtu` is what the path takes,
     learned exceptions included. A held route stays usable until `check` says otherwise."""
 
-    def __init__(self, dev: "NetDevice") -> None:
+    def __init__(self, dev: NetDevice) -> None:
         self.dev = dev
         self.net: Net = dev.net
         self.error = 0  # positive errno: what a packet that uses it gets
@@ -87,10 +90,10 @@ class Dst:
         if self.neigh is not None:
             self.neigh.confirm()
 
-    def input(self, skb: "SkBuff") -> int:
+    def input(self, skb: SkBuff) -> int:
         """Take a packet that arrived along this route."""
         raise NotImplementedError
 
-    def output(self, skb: "SkBuff") -> int:
+    def output(self, skb: SkBuff) -> int:
         """Send a packet that has its network header along this route."""
         raise NotImplementedError

@@ -4,7 +4,7 @@ The filter sees the bytes that the protocol hands it: from the transport header 
 UNIX and netlink. Left out: eBPF, loads relative to the link or network header (they end the program with 0), netlink attribute
 search, pay offset."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.bpf.cgroup import BPF_CGROUP_INET_INGRESS, cgroup_bpf_run_filter_skb
 from twinsock.kernel.net.core.sock import SOCK_FILTER_LOCKED, Sock
@@ -13,7 +13,10 @@ from twinsock.kernel.net.core.sock_reuseport import ReuseportProg, reuseport_att
 from twinsock.uapi import filter as bpf
 from twinsock.uapi.errno import EFAULT, EINVAL, ENOENT, ENOMEM, EPERM
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.sched.task import Task
 
@@ -62,7 +65,7 @@ class CbpfReuseportProg(ReuseportProg):
     def __init__(self, prog: SkFilter) -> None:
         self.prog = prog
 
-    def run(self, skb: "SkBuff", hdr_len: int) -> int:
+    def run(self, skb: SkBuff, hdr_len: int) -> int:
         """Return the slot that the program chose."""
         return bpf_prog_run(self.prog, skb, skb.payload())
 
@@ -206,7 +209,7 @@ def check_load_and_stores(insns: list[SockFilter]) -> int:
 # Running
 
 
-def bpf_prog_run(prog: SkFilter, skb: "SkBuff", data: bytes) -> int:
+def bpf_prog_run(prog: SkFilter, skb: SkBuff, data: bytes) -> int:
     """Run a program over a packet: the number of bytes to keep, 0 drops it."""
     a = x = pc = 0
     mem = [0] * bpf.BPF_MEMWORDS
@@ -245,7 +248,7 @@ def bpf_prog_run(prog: SkFilter, skb: "SkBuff", data: bytes) -> int:
             a = x
 
 
-def _load(code: int, k: int, a: int, x: int, mem: list[int], skb: "SkBuff", data: bytes) -> int:
+def _load(code: int, k: int, a: int, x: int, mem: list[int], skb: SkBuff, data: bytes) -> int:
     """Return the new accumulator, -1 for a load outside of the packet."""
     mode = code & 0xE0
     if mode == bpf.BPF_IMM:
@@ -263,7 +266,7 @@ def _load(code: int, k: int, a: int, x: int, mem: list[int], skb: "SkBuff", data
     return int.from_bytes(data[offset : offset + size], "big")
 
 
-def _ancillary(what: int, a: int, x: int, skb: "SkBuff") -> int:
+def _ancillary(what: int, a: int, x: int, skb: SkBuff) -> int:
     """Return a value about the packet that is not in its bytes."""
     if what == bpf.SKF_AD_PROTOCOL:
         return skb.protocol
@@ -330,7 +333,7 @@ def _jump(op: int, a: int, operand: int) -> bool:
     return a & operand != 0
 
 
-def sk_filter_trim_cap(sk: Sock, skb: "SkBuff", data: bytes, cap: int) -> int:
+def sk_filter_trim_cap(sk: Sock, skb: SkBuff, data: bytes, cap: int) -> int:
     """Let the cgroup's programs and the socket's filter see a packet: the bytes to keep (`cap` at least), or -EPERM to drop it."""
     err = cgroup_bpf_run_filter_skb(sk, skb, BPF_CGROUP_INET_INGRESS)
     if err < 0:
@@ -350,7 +353,7 @@ def sk_filter_trim_cap(sk: Sock, skb: "SkBuff", data: bytes, cap: int) -> int:
 # Attaching
 
 
-def _prog_from_user(task: "Task", sk: Sock, optval: bytes) -> tuple[int, SkFilter | None]:
+def _prog_from_user(task: Task, sk: Sock, optval: bytes) -> tuple[int, SkFilter | None]:
     """Read and check a struct sock_fprog: (0 or -errno, program)."""
     if len(optval) != _FPROG_SIZE:
         return -EINVAL, None
@@ -368,7 +371,7 @@ def _prog_from_user(task: "Task", sk: Sock, optval: bytes) -> tuple[int, SkFilte
     return (err, None) if err else (0, SkFilter(insns, raw))
 
 
-def sk_attach_filter(task: "Task", sk: Sock, optval: bytes) -> int:
+def sk_attach_filter(task: Task, sk: Sock, optval: bytes) -> int:
     """SO_ATTACH_FILTER: 0 or -errno."""
     err, prog = _prog_from_user(task, sk, optval)
     if prog is None:
@@ -405,7 +408,7 @@ def sk_get_filter(sk: Sock, optlen: int) -> tuple[int, bytes]:
     return 0, prog.raw[:count]
 
 
-def sk_reuseport_attach(task: "Task", sk: Sock, optval: bytes) -> int:
+def sk_reuseport_attach(task: Task, sk: Sock, optval: bytes) -> int:
     """SO_ATTACH_REUSEPORT_CBPF: 0 or -errno."""
     err, prog = _prog_from_user(task, sk, optval)
     return err if prog is None else reuseport_attach_prog(sk, CbpfReuseportProg(prog))

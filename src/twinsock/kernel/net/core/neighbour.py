@@ -6,8 +6,9 @@
 
 Left out: garbage collection (D-ip-7), proxies."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dev import dev_queue_xmit
@@ -25,7 +26,10 @@ from twinsock.uapi.rtnetlink import (
     NUD_STALE,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.net_namespace import Net
 
@@ -57,7 +61,7 @@ class NeighParms:
 class Neighbour(Timer):
     """`struct neighbour`: one next hop on one device. `ha` is valid in the NUD_VALID states."""
 
-    def __init__(self, tbl: "NeighTable", key: bytes, dev: "NetDevice") -> None:
+    def __init__(self, tbl: NeighTable, key: bytes, dev: NetDevice) -> None:
         super().__init__()
         self.tbl = tbl
         self.key = key
@@ -240,7 +244,7 @@ class Neighbour(Timer):
 class NeighTable:
     """`struct neigh_table`: the neighbours of one address family in one namespace."""
 
-    def __init__(self, net: "Net", family: int) -> None:
+    def __init__(self, net: Net, family: int) -> None:
         self.net = net
         self.family = family
         self.parms = NeighParms()
@@ -261,12 +265,12 @@ class NeighTable:
         """Give a new entry its address where that needs no asking (multicast, broadcast, no link addresses)."""
         raise NotImplementedError
 
-    def lookup(self, key: bytes, dev: "NetDevice") -> Neighbour | None:
+    def lookup(self, key: bytes, dev: NetDevice) -> Neighbour | None:
         """Find an entry."""
         entries = self.by_dev.get(dev.ifindex)
         return None if entries is None else entries.get(key)
 
-    def lookup_or_create(self, key: bytes, dev: "NetDevice") -> Neighbour:
+    def lookup_or_create(self, key: bytes, dev: NetDevice) -> Neighbour:
         """Find an entry or make one."""
         entries = self.by_dev.get(dev.ifindex)
         if entries is None:
@@ -292,7 +296,7 @@ class NeighTable:
         if entries is not None and entries.get(neigh.key) is neigh:
             del entries[neigh.key]
 
-    def ifdown(self, dev: "NetDevice") -> None:
+    def ifdown(self, dev: NetDevice) -> None:
         """Forget everything about a device that goes down, neigh_ifdown()."""
         for neigh in list(self.by_dev.get(dev.ifindex, {}).values()):
             self.delete(neigh)

@@ -1,7 +1,8 @@
 """Where layers are plugged together: packet types, transport protocols, raw sockets (Linux: include/net/protocol.h, netdevice.h)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.skbuff import SkBuff
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 class PacketType:
     """`struct packet_type`: the network layer that takes frames of one EtherType."""
 
-    def func(self, skb: "SkBuff", dev: "NetDevice") -> int:
+    def func(self, skb: SkBuff, dev: NetDevice) -> int:
         """Take a received packet."""
         raise NotImplementedError
 
@@ -28,11 +29,11 @@ class NetProtocol:
     no_policy = False  # IPv6: INET6_PROTO_NOPOLICY
     final = True  # IPv6: no header follows
 
-    def handler(self, skb: "SkBuff") -> int:
+    def handler(self, skb: SkBuff) -> int:
         """Take a packet; >= 0 when it was consumed, -N to hand it on to protocol N."""
         raise NotImplementedError
 
-    def err_handler(self, skb: "SkBuff", type_: int, code: int, info: int) -> int:
+    def err_handler(self, skb: SkBuff, type_: int, code: int, info: int) -> int:
         """Take an ICMP error: 0, or -ENOENT when no socket sent that packet."""
         return 0
 
@@ -40,17 +41,17 @@ class NetProtocol:
 class RawHook:
     """What raw sockets of one address family want of the network layer; registered at `Kernel.raw_hook4` and `raw_hook6`."""
 
-    def local_deliver(self, skb: "SkBuff", protocol: int) -> bool:
+    def local_deliver(self, skb: SkBuff, protocol: int) -> bool:
         """Give copies of a packet to matching raw sockets; tell whether there was one."""
         return False
 
-    def icmp_error(self, skb: "SkBuff", protocol: int, type_: int, code: int, info: int) -> None:
+    def icmp_error(self, skb: SkBuff, protocol: int, type_: int, code: int, info: int) -> None:
         """Report an ICMP error (as for `NetProtocol.err_handler`) to raw sockets."""
 
 
 class PacketTap:
     """Sees every packet of a device, or of all: packet sockets and captures. Registered in `ptype_all` lists."""
 
-    def deliver(self, skb: "SkBuff", dev: "NetDevice", outgoing: bool) -> None:
+    def deliver(self, skb: SkBuff, dev: NetDevice, outgoing: bool) -> None:
         """Look at a packet; it must not be changed."""
         raise NotImplementedError

@@ -1,10 +1,12 @@
 """Half-open connections and the queues of a listener (Linux: net/core/request_sock.c, include/net/request_sock.h)."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING
 
 from twinsock.kernel.net.core.sock import SockCommon
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.sock import Sock
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 class RequestSock(SockCommon):
     """`struct request_sock` with `struct inet_request_sock`: a connection whose SYN has been answered."""
 
-    def __init__(self, net: "Net", family: int, listener: "Sock | None") -> None:
+    def __init__(self, net: Net, family: int, listener: Sock | None) -> None:
         super().__init__(net, family)
         self.rsk_listener = listener
         self.sk: Sock | None = None  # the child, once it exists

@@ -1,6 +1,6 @@
 """Control messages of level SOL_SOCKET that carry descriptors and credentials, unix(7), cmsg(3) (Linux: net/core/scm.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import File, fd_install, fget, fput, get_file, get_unused_fd_flags
 from twinsock.kernel.fs.pidfd import pidfd_prepare
@@ -19,7 +19,10 @@ from twinsock.uapi.socket import (
     SOL_SOCKET,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 SCM_MAX_FD: Final = 253
@@ -62,14 +65,14 @@ class ScmCookie:
         self.fp: list[File] | None = None
 
 
-def scm_set_cred(scm: ScmCookie, task: "Task") -> None:
+def scm_set_cred(scm: ScmCookie, task: Task) -> None:
     """Let the message carry the task's credentials."""
     scm.pid = task.tgid
     scm.uid = task.cred.uid
     scm.gid = task.cred.gid
 
 
-def scm_send(task: "Task", sock: Socket, msg: Msghdr, scm: ScmCookie, forcecreds: bool) -> int:
+def scm_send(task: Task, sock: Socket, msg: Msghdr, scm: ScmCookie, forcecreds: bool) -> int:
     """Read the control data of a message to send: 0 or -errno (then nothing is held)."""
     if forcecreds:
         scm_set_cred(scm, task)
@@ -78,7 +81,7 @@ def scm_send(task: "Task", sock: Socket, msg: Msghdr, scm: ScmCookie, forcecreds
     return __scm_send(task, sock, msg, scm)
 
 
-def __scm_send(task: "Task", sock: Socket, msg: Msghdr, scm: ScmCookie) -> int:
+def __scm_send(task: Task, sock: Socket, msg: Msghdr, scm: ScmCookie) -> int:
     bad, cmsgs = for_each_cmsghdr(msg.control)
     err = 0
     for cmsg in cmsgs:
@@ -98,7 +101,7 @@ def __scm_send(task: "Task", sock: Socket, msg: Msghdr, scm: ScmCookie) -> int:
     return err
 
 
-def scm_fp_copy(task: "Task", cmsg: Cmsghdr, scm: ScmCookie) -> int:
+def scm_fp_copy(task: Task, cmsg: Cmsghdr, scm: ScmCookie) -> int:
     """Take a reference to every descriptor of an SCM_RIGHTS message."""
     num = len(cmsg.data) // 4
     if num == 0:
@@ -118,7 +121,7 @@ def scm_fp_copy(task: "Task", cmsg: Cmsghdr, scm: ScmCookie) -> int:
     return 0
 
 
-def _copy_creds(task: "Task", cmsg: Cmsghdr, scm: ScmCookie) -> int:
+def _copy_creds(task: Task, cmsg: Cmsghdr, scm: ScmCookie) -> int:
     if len(cmsg.data) != 12:
         return -EINVAL
     pid = int.from_bytes(cmsg.data[:4], "little", signed=True)
@@ -135,7 +138,7 @@ def _copy_creds(task: "Task", cmsg: Cmsghdr, scm: ScmCookie) -> int:
     return 0
 
 
-def scm_check_creds(task: "Task", pid: int, uid: int, gid: int) -> int:
+def scm_check_creds(task: Task, pid: int, uid: int, gid: int) -> int:
     """Tell whether the task may claim these ids: 0 or -EPERM."""
     cred = task.cred
     user_ns = cred.user_ns
@@ -148,7 +151,7 @@ def scm_check_creds(task: "Task", pid: int, uid: int, gid: int) -> int:
     return 0
 
 
-def scm_destroy(scm: ScmCookie, task: "Task | None") -> None:
+def scm_destroy(scm: ScmCookie, task: Task | None) -> None:
     """Let go of the files that a message carried."""
     files = scm.fp
     scm.fp = None
@@ -162,7 +165,7 @@ def scm_fp_dup(files: list[File] | None) -> list[File] | None:
     return None if files is None else [get_file(file) for file in files]
 
 
-def scm_recv(task: "Task", sock: Socket, msg: Msghdr, scm: ScmCookie) -> None:
+def scm_recv(task: Task, sock: Socket, msg: Msghdr, scm: ScmCookie) -> None:
     """Give the receiver what a message carried; what does not fit is closed, and MSG_CTRUNC says so."""
     sk = sock.sk
     wanted = 0 if sk is None else sk.sk_scm_recv_flags
@@ -188,7 +191,7 @@ def scm_max_fds(msg: Msghdr) -> int:
     return 0 if left <= CMSG_HDR else (left - CMSG_HDR) // 4
 
 
-def scm_detach_fds(task: "Task", msg: Msghdr, scm: ScmCookie) -> None:
+def scm_detach_fds(task: Task, msg: Msghdr, scm: ScmCookie) -> None:
     """Install the descriptors of an SCM_RIGHTS message, as many as fit."""
     files = scm.fp or []
     flags = O_CLOEXEC if msg.out_flags & MSG_CMSG_CLOEXEC else 0
@@ -206,7 +209,7 @@ def scm_detach_fds(task: "Task", msg: Msghdr, scm: ScmCookie) -> None:
     scm_destroy(scm, task)
 
 
-def scm_pidfd_recv(task: "Task", msg: Msghdr, scm: ScmCookie) -> None:
+def scm_pidfd_recv(task: Task, msg: Msghdr, scm: ScmCookie) -> None:
     """Give the receiver a pidfd of the sender, SO_PASSPIDFD."""
     if not scm.pid:
         return

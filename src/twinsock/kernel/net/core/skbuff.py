@@ -3,13 +3,16 @@
 A packet in flight carries parsed headers (`nh`, `h`) and a view of its payload: bytes, offset, length. Nobody copies the
 payload on the wire; real bytes appear only where `wire` is asked for them (packet sockets, pcap, TAP, raw sockets)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.uapi.if_ import ETH_P_IP, ETH_P_IPV6
 from twinsock.wire.ip6 import skip_exthdrs
 from twinsock.wire.l4 import pseudo_sum4, pseudo_sum6
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.dst import Dst
     from twinsock.kernel.net.core.sock import Sock
@@ -38,7 +41,7 @@ _SMALL_HEAD: Final = 576
 class SkbDestructor:
     """Gives the memory charge of a packet back when it is freed or changes hands."""
 
-    def destruct(self, skb: "SkBuff") -> None:
+    def destruct(self, skb: SkBuff) -> None:
         """Uncharge `skb.sk`."""
         raise NotImplementedError
 

@@ -3,7 +3,7 @@ sock_recv_cmsgs() and __sock_recv_timestamp(), net/core/sock.c __sock_cmsg_send(
 
 Time stamps are CLOCK_REALTIME of the simulated host. Left out: hardware stamps, SCM_TIMESTAMPING_PKTINFO, OPT_STATS."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.net import Msghdr
 from twinsock.kernel.net.core.scm import Cmsghdr
@@ -23,7 +23,10 @@ from twinsock.uapi import socket as so
 from twinsock.uapi.capability import CAP_NET_ADMIN, CAP_NET_RAW
 from twinsock.uapi.errno import EAGAIN, EINVAL, EPERM
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 SOF_TX_RECORD_MASK: Final = 0x303 | 1 << 18
@@ -44,7 +47,7 @@ class SockcmCookie:
         self.ts_opt_id = -1
 
 
-def sock_cmsg_send(task: "Task", sk: Sock, cmsgs: list[Cmsghdr], sockc: SockcmCookie) -> int:
+def sock_cmsg_send(task: Task, sk: Sock, cmsgs: list[Cmsghdr], sockc: SockcmCookie) -> int:
     """Read the SOL_SOCKET messages of a packet to send: 0 or -errno."""
     for cmsg in cmsgs:
         if cmsg.level != so.SOL_SOCKET:
@@ -55,7 +58,7 @@ def sock_cmsg_send(task: "Task", sk: Sock, cmsgs: list[Cmsghdr], sockc: SockcmCo
     return 0
 
 
-def __sock_cmsg_send(task: "Task", sk: Sock, cmsg: Cmsghdr, sockc: SockcmCookie) -> int:
+def __sock_cmsg_send(task: Task, sk: Sock, cmsg: Cmsghdr, sockc: SockcmCookie) -> int:
     data = cmsg.data
     value = int.from_bytes(data[:4], "little")
     user_ns = sk.sk_net.user_ns

@@ -1,6 +1,6 @@
 """ioctl(2) on sockets: what concerns every socket, then the family, then the interfaces (Linux: net/socket.c, sock_ioctl())."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.fcntl import f_getown, f_setown
 from twinsock.kernel.fs.file import File
@@ -21,13 +21,16 @@ from twinsock.uapi.sockios import (
     SIOCSPGRP,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 _UINT_MASK: Final = 0xFFFFFFFF
 
 
-def sock_ioctl(task: "Task", file: File, sock: Socket, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
+def sock_ioctl(task: Task, file: File, sock: Socket, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
     """ioctl(2) on a socket: what concerns every socket, then the family, then the interfaces."""
     sk = sock.sk
     net = task.net if sk is None else sk.sk_net

@@ -4,8 +4,9 @@ include/net/sock.h; sheet 05, 5.2 and 5.5).
     forward_alloc (per socket, bytes)  <-  per_cpu_fw_alloc (per protocol and processor, pages)  <-  memory_allocated (pages, shown)
 """
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.net.core.net import SOCK_NOSPACE
 from twinsock.kernel.net.core.skbuff import SkbDestructor, SkBuff, kfree_skb, skb_orphan
@@ -15,7 +16,10 @@ from twinsock.kernel.sched.wait import TaskWait
 from twinsock.uapi.errno import EAGAIN, ENOMEM, EPIPE
 from twinsock.uapi.socket import SOCK_STREAM
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 SK_MEM_SEND: Final = 0
@@ -197,7 +201,7 @@ def _account(prot: Proto, pages: int, cpu: int, reserve: int) -> None:
 # Sending
 
 
-def sock_alloc_send_pskb(task: "Task", sk: Sock, noblock: bool) -> int:
+def sock_alloc_send_pskb(task: Task, sk: Sock, noblock: bool) -> int:
     """Wait until the send buffer takes another packet: 0 or -errno. The caller then makes the packet and charges it."""
     timeo = sk.sk_sndtimeo_ns if not noblock else 0
     while True:
@@ -218,7 +222,7 @@ def sock_alloc_send_pskb(task: "Task", sk: Sock, noblock: bool) -> int:
         timeo = sock_wait_for_wmem(task, sk, timeo)
 
 
-def sock_wait_for_wmem(task: "Task", sk: Sock, timeo: int) -> int:
+def sock_wait_for_wmem(task: Task, sk: Sock, timeo: int) -> int:
     """Sleep until packets were freed; return what is left of the time. The caller does not hold the socket lock."""
     wait = TaskWait(task)
     sock = sk.sk_socket

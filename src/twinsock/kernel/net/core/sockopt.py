@@ -3,7 +3,7 @@
 Integers are checked in Linux's order: unknown devices and short buffers first, then the option's own rule. Left out: busy polling
 itself, device memory, MPTCP and AF_XDP specialities."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.pidfd import pidfd_prepare
 from twinsock.kernel.net.core.dev import dev_get_by_index, dev_get_by_name
@@ -63,7 +63,10 @@ from twinsock.uapi.errno import (
 from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 SOCK_MIN_SNDBUF: Final = 4608
@@ -129,7 +132,7 @@ def sock_valbool_flag(sk: Sock, bit: int, on: bool) -> None:
 # setsockopt(2)
 
 
-def sk_setsockopt(task: "Task", sock: Socket, optname: int, optval: bytes | None, optlen: int) -> int:
+def sk_setsockopt(task: Task, sock: Socket, optname: int, optval: bytes | None, optlen: int) -> int:
     """Set an option of level SOL_SOCKET: 0 or -errno."""
     sk = sock.sk
     if sk is None:
@@ -155,7 +158,7 @@ def sk_setsockopt(task: "Task", sock: Socket, optname: int, optval: bytes | None
 _NOT_HERE: Final = 1  # the option belongs to another group
 
 
-def _set_lockless(task: "Task", sock: Socket, sk: Sock, optname: int, val: int, optval: bytes) -> int:
+def _set_lockless(task: Task, sock: Socket, sk: Sock, optname: int, val: int, optval: bytes) -> int:
     net_admin = task.ns_capable(sk.sk_net.user_ns, CAP_NET_ADMIN)
     if optname == so.SO_PRIORITY:
         if not 0 <= val <= 6 and not net_admin and not task.ns_capable(sk.sk_net.user_ns, CAP_NET_RAW):
@@ -225,7 +228,7 @@ def _set_scm(sk: Sock, optname: int, val: int) -> int:
     return 0
 
 
-def _set_common(task: "Task", sk: Sock, optname: int, val: int) -> int:
+def _set_common(task: Task, sk: Sock, optname: int, val: int) -> int:
     """Options that are one int."""
     bit = _FLAG_OPTIONS.get(optname, -1)
     if bit >= 0:
@@ -274,7 +277,7 @@ def _set_common(task: "Task", sk: Sock, optname: int, val: int) -> int:
     return 0
 
 
-def _set_buffer(task: "Task", sk: Sock, optname: int, val: int) -> int:
+def _set_buffer(task: Task, sk: Sock, optname: int, val: int) -> int:
     kernel = sk.sk_net.kernel
     if optname == so.SO_SNDBUF:
         __sock_set_sndbuf(sk, min(val & _U32, kernel.sysctl_wmem_max))
@@ -303,7 +306,7 @@ def __sock_set_rcvbuf(sk: Sock, val: int) -> None:
     sk.sk_rcvbuf = max(val * 2, SOCK_MIN_RCVBUF)
 
 
-def _set_structured(task: "Task", sock: Socket, sk: Sock, optname: int, val: int, optval: bytes) -> int:
+def _set_structured(task: Task, sock: Socket, sk: Sock, optname: int, val: int, optval: bytes) -> int:
     """Options with a structure, or with side effects."""
     if optname == so.SO_LINGER:
         return _set_linger(sk, val, optval)
@@ -348,7 +351,7 @@ def _set_structured(task: "Task", sock: Socket, sk: Sock, optname: int, val: int
     return -ENOPROTOOPT
 
 
-def _bpf_prog_get(task: "Task", fd: int, optval: bytes) -> int:
+def _bpf_prog_get(task: Task, fd: int, optval: bytes) -> int:
     """Look a BPF program up by descriptor; no file of the twin is one."""
     files = task.files
     if len(optval) != 4 or (files is not None and files.lookup(fd) is not None):
@@ -433,7 +436,7 @@ def _set_zerocopy(sk: Sock, val: int) -> int:
     return 0
 
 
-def _set_txtime(task: "Task", sk: Sock, optval: bytes) -> int:
+def _set_txtime(task: Task, sk: Sock, optval: bytes) -> int:
     if len(optval) != 8:
         return -EINVAL
     clockid = int.from_bytes(optval[:4], "little", signed=True)
@@ -450,7 +453,7 @@ def _set_txtime(task: "Task", sk: Sock, optval: bytes) -> int:
     return 0
 
 
-def sock_setbindtodevice(task: "Task", sk: Sock, optval: bytes | None, optlen: int) -> int:
+def sock_setbindtodevice(task: Task, sk: Sock, optval: bytes | None, optlen: int) -> int:
     """SO_BINDTODEVICE: bind to a device by name; an empty name unbinds."""
     if optlen < 0:
         return -EINVAL
@@ -469,7 +472,7 @@ def sock_setbindtodevice(task: "Task", sk: Sock, optval: bytes | None, optlen: i
     return ret
 
 
-def sock_bindtoindex_locked(task: "Task", sk: Sock, ifindex: int) -> int:
+def sock_bindtoindex_locked(task: Task, sk: Sock, ifindex: int) -> int:
     """Bind to a device by index; changing an existing binding needs CAP_NET_RAW."""
     if sk.sk_bound_dev_if and not task.ns_capable(sk.sk_net.user_ns, CAP_NET_RAW):
         return -EPERM
@@ -487,7 +490,7 @@ def _int(value: int) -> bytes:
     return (value & _U32).to_bytes(4, "little")
 
 
-def sk_getsockopt(task: "Task", sock: Socket, optname: int, buffer: bytes, optlen: int) -> tuple[int, bytes]:
+def sk_getsockopt(task: Task, sock: Socket, optname: int, buffer: bytes, optlen: int) -> tuple[int, bytes]:
     """Read an option of level SOL_SOCKET: (0 or -errno, value cut to the buffer)."""
     sk = sock.sk
     if sk is None or optlen < 0:
@@ -606,7 +609,7 @@ def _get_scm(sk: Sock, optname: int) -> tuple[int, bytes]:
     return 0, _int(1 if sk.sk_scm_recv_flags & _SCM_OPTIONS[optname] else 0)
 
 
-def _get_structured(task: "Task", sock: Socket, sk: Sock, optname: int, optlen: int) -> tuple[int, bytes]:
+def _get_structured(task: Task, sock: Socket, sk: Sock, optname: int, optlen: int) -> tuple[int, bytes]:
     if optname == so.SO_LINGER:
         forever = LONG_MAX // sk.sk_net.kernel.clock.hz
         seconds = sk.sk_lingertime_ns // 1_000_000_000 if sk.sk_lingertime_ns >= 0 else forever
@@ -659,7 +662,7 @@ def sock_get_timeout(timeo: int) -> bytes:
     return seconds.to_bytes(8, "little") + (rest // 1000).to_bytes(8, "little")
 
 
-def _get_peerpidfd(task: "Task", sk: Sock) -> tuple[int, bytes]:
+def _get_peerpidfd(task: Task, sk: Sock) -> tuple[int, bytes]:
     if not sk.sk_peer_pid:
         return -ENODATA, b""
     fd = pidfd_prepare(task, sk.sk_peer_pid)

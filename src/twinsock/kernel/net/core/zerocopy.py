@@ -2,8 +2,9 @@
 
 For datagrams, whose data is copied before the send returns, so that the notification comes at once and says COPIED."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.net.core.skbuff import SkbDestructor, SkBuff, SockExtendedErr
 from twinsock.kernel.net.core.sock import Sock
@@ -13,7 +14,10 @@ from twinsock.uapi.errno import ENOBUFS
 from twinsock.uapi.errqueue import SO_EE_CODE_ZEROCOPY_COPIED, SO_EE_ORIGIN_ZEROCOPY
 from twinsock.uapi.resource import RLIMIT_MEMLOCK
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 ZEROCOPY_COST: Final = 832  # option memory of a notification
@@ -30,7 +34,7 @@ class _SockOfree(SkbDestructor):
 _sock_ofree: Final[SkbDestructor] = _SockOfree()
 
 
-def msg_zerocopy_begin(task: "Task", sk: Sock, size: int) -> int:
+def msg_zerocopy_begin(task: Task, sk: Sock, size: int) -> int:
     """Pay for a notification: 0, or -ENOBUFS beyond optmem_max or RLIMIT_MEMLOCK."""
     if sk.sk_omem_alloc + ZEROCOPY_COST > sk.sk_net.core.sysctl_optmem_max:
         return -ENOBUFS

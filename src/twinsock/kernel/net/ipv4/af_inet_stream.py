@@ -1,6 +1,6 @@
 """Stream sockets: listen, accept, connect, shutdown (Linux: inet_stream_ops of net/ipv4/af_inet.c, inet_csk_accept())."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.net import (
     SS_CONNECTED,
@@ -44,6 +44,7 @@ from twinsock.uapi.fcntl import O_NONBLOCK
 from twinsock.uapi.socket import AF_INET, AF_UNSPEC, MSG_ERRQUEUE, SOCK_STREAM
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.fs.select import PollTable
@@ -57,7 +58,7 @@ class InetStreamOps(InetOps):
     family = AF_INET
     has_peek_off = True
 
-    def connect(self, task: "Task", sock: Socket, addr: bytes, flags: int) -> int:
+    def connect(self, task: Task, sock: Socket, addr: bytes, flags: int) -> int:
         """connect(2)."""
         sk = tcp_sk(sock)
         lock_sock(sk)
@@ -65,20 +66,20 @@ class InetStreamOps(InetOps):
         release_sock(sk)
         return err
 
-    def accept(self, task: "Task", sock: Socket, newsock: Socket, flags: int) -> int:
+    def accept(self, task: Task, sock: Socket, newsock: Socket, flags: int) -> int:
         """accept(2)."""
         return inet_accept(task, tcp_sk(sock), newsock, flags)
 
-    def poll(self, file: "File", sock: Socket, wait: "PollTable | None") -> int:
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """poll(2)."""
         return tcp_poll(sock, tcp_sk(sock), wait)
 
-    def ioctl(self, task: "Task", sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
+    def ioctl(self, task: Task, sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
         """ioctl(2)."""
         err, value = tcp_ioctl(tcp_sk(sock), cmd)
         return (err, b"") if err else (0, value.to_bytes(4, "little"))
 
-    def listen(self, task: "Task", sock: Socket, backlog: int) -> int:
+    def listen(self, task: Task, sock: Socket, backlog: int) -> int:
         """listen(2)."""
         sk = tcp_sk(sock)
         lock_sock(sk)
@@ -92,11 +93,11 @@ class InetStreamOps(InetOps):
         assert sk is not None
         return inet_shutdown(sock, sk, how)
 
-    def setsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """setsockopt(2)."""
         return tcp_stream_setsockopt(task, tcp_sk(sock), level, optname, optval, optlen)
 
-    def getsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """getsockopt(2)."""
         return tcp_stream_getsockopt(task, tcp_sk(sock), level, optname, optval, optlen)
 
@@ -110,11 +111,11 @@ class InetStreamOps(InetOps):
         sk.sk_peek_off = val
         return 0
 
-    def sendmsg(self, task: "Task", sock: Socket, msg: "Msghdr") -> int:
+    def sendmsg(self, task: Task, sock: Socket, msg: Msghdr) -> int:
         """sendmsg(2)."""
         return tcp_sendmsg(task, tcp_sk(sock), msg)
 
-    def recvmsg(self, task: "Task", sock: Socket, msg: "Msghdr", flags: int) -> int:
+    def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
         """recvmsg(2)."""
         sk = tcp_sk(sock)
         if flags & MSG_ERRQUEUE:
@@ -150,7 +151,7 @@ def _inet_listen_sk(sock: Socket, sk: TcpSock, backlog: int) -> int:
     return inet_csk_listen_start(sk)
 
 
-def inet_accept(task: "Task", sk: TcpSock, newsock: Socket, flags: int) -> int:
+def inet_accept(task: Task, sk: TcpSock, newsock: Socket, flags: int) -> int:
     """Give `newsock` the oldest connection of the accept queue: 0 or -errno."""
     lock_sock(sk)
     err, newsk = inet_csk_accept(task, sk, flags)
@@ -164,7 +165,7 @@ def inet_accept(task: "Task", sk: TcpSock, newsock: Socket, flags: int) -> int:
     return 0
 
 
-def inet_csk_accept(task: "Task", sk: TcpSock, flags: int) -> tuple[int, TcpSock | None]:
+def inet_csk_accept(task: Task, sk: TcpSock, flags: int) -> tuple[int, TcpSock | None]:
     """Take the oldest connection, waiting for one if the descriptor blocks: (0 or -errno, child)."""
     queue = sk.icsk_accept_queue
     if sk.sk_state != TCP_LISTEN:
@@ -185,7 +186,7 @@ def inet_csk_accept(task: "Task", sk: TcpSock, flags: int) -> tuple[int, TcpSock
     return 0, newsk
 
 
-def inet_csk_wait_for_connect(task: "Task", sk: TcpSock, timeo: int) -> int:
+def inet_csk_wait_for_connect(task: Task, sk: TcpSock, timeo: int) -> int:
     """Wait for a child; acceptors are woken one at a time: 0 or -errno."""
     sock = sk.sk_socket
     if sock is None:
@@ -214,7 +215,7 @@ def inet_csk_wait_for_connect(task: "Task", sk: TcpSock, timeo: int) -> int:
 # ---- connect
 
 
-def inet_stream_connect_locked(task: "Task", sock: Socket, sk: TcpSock, addr: bytes | None, flags: int, is_sendmsg: bool) -> int:
+def inet_stream_connect_locked(task: Task, sock: Socket, sk: TcpSock, addr: bytes | None, flags: int, is_sendmsg: bool) -> int:
     """Connect, or wait for a connection under way (sheet 04, 4.1): 0 or -errno."""
     if addr is not None:
         if len(addr) < 2:
@@ -245,7 +246,7 @@ def inet_stream_connect_locked(task: "Task", sock: Socket, sk: TcpSock, addr: by
     return _finish_connect(task, sock, sk, flags, err)
 
 
-def _finish_connect(task: "Task", sock: Socket, sk: TcpSock, flags: int, err: int) -> int:
+def _finish_connect(task: Task, sock: Socket, sk: TcpSock, flags: int, err: int) -> int:
     timeo = sock_sndtimeo(sk, bool(flags & O_NONBLOCK))
     if sk.sk_state in (TCP_SYN_SENT, TCP_SYN_RECV):
         if not timeo:
@@ -266,7 +267,7 @@ def _finish_connect(task: "Task", sock: Socket, sk: TcpSock, flags: int, err: in
     return 0
 
 
-def inet_wait_for_connect(task: "Task", sk: TcpSock, timeo: int, writebias: int) -> int:
+def inet_wait_for_connect(task: Task, sk: TcpSock, timeo: int, writebias: int) -> int:
     """Wait until an opening connection is decided; return the time left."""
     sock = sk.sk_socket
     if sock is None:

@@ -1,6 +1,6 @@
 """ARP, RFC 826, RFC 5227 (Linux: net/ipv4/arp.c). Left out: proxies, arp_accept and arp_announce above 0."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dev import dev_queue_xmit
@@ -18,7 +18,10 @@ from twinsock.wire import arp as wire_arp
 from twinsock.wire.arp import ArpPacket
 from twinsock.wire.ethernet import ETH_BROADCAST
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.net_namespace import Net
 
@@ -28,7 +31,7 @@ AF_INET: Final = 2
 class ArpTable(NeighTable):
     """`arp_tbl`."""
 
-    def __init__(self, net: "Net") -> None:
+    def __init__(self, net: Net) -> None:
         super().__init__(net, AF_INET)
 
     def constructor(self, neigh: Neighbour) -> None:
@@ -70,12 +73,12 @@ class ArpTable(NeighTable):
 class ArpPacketType(PacketType):
     """Takes EtherType 0x0806."""
 
-    def func(self, skb: SkBuff, dev: "NetDevice") -> int:
+    def func(self, skb: SkBuff, dev: NetDevice) -> int:
         """Receive a packet."""
         return arp_rcv(skb, dev)
 
 
-def arp_send(dev: "NetDevice", op: int, target: int, saddr: int, dest_hw: bytes, target_hw: bytes) -> None:
+def arp_send(dev: NetDevice, op: int, target: int, saddr: int, dest_hw: bytes, target_hw: bytes) -> None:
     """Send a packet."""
     if dev.flags & IFF_NOARP:
         return
@@ -88,7 +91,7 @@ def arp_send(dev: "NetDevice", op: int, target: int, saddr: int, dest_hw: bytes,
     dev_queue_xmit(skb)
 
 
-def arp_rcv(skb: SkBuff, dev: "NetDevice") -> int:
+def arp_rcv(skb: SkBuff, dev: NetDevice) -> int:
     """Answer requests for our addresses, and learn."""
     if dev.flags & IFF_NOARP or skb.pkt_type in (PACKET_OTHERHOST, PACKET_LOOPBACK) or dev.ip_ptr is None:
         kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
@@ -105,7 +108,7 @@ def arp_rcv(skb: SkBuff, dev: "NetDevice") -> int:
     return 0
 
 
-def _process(skb: SkBuff, dev: "NetDevice", arp: ArpPacket) -> None:
+def _process(skb: SkBuff, dev: NetDevice, arp: ArpPacket) -> None:
     net = dev.net
     tbl = net.ipv4.arp_tbl
     in_dev = dev.ip_ptr
@@ -131,11 +134,11 @@ def _process(skb: SkBuff, dev: "NetDevice", arp: ArpPacket) -> None:
         known.update(arp.sha, state, NEIGH_UPDATE_F_OVERRIDE if override else 0)
 
 
-def _routed_here(net: "Net", addr: int) -> bool:
+def _routed_here(net: Net, addr: int) -> bool:
     return inet_addr_type(net, addr) == RTN_LOCAL
 
 
-def _ignored(dev: "NetDevice", arp: ArpPacket) -> bool:
+def _ignored(dev: NetDevice, arp: ArpPacket) -> bool:
     """Heed arp_ignore: 1 answers only for this device's addresses, 2 also wants the asker in the subnet, 8 never answers."""
     in_dev = dev.ip_ptr
     conf_all = dev.net.ipv4.devconf_all

@@ -1,6 +1,6 @@
 """connect(2) of datagram and raw sockets over IPv4 (Linux: net/ipv4/datagram.c, udp_disconnect() of udp.c; sheet 04, 4.7 and 4.8)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY, SOCK_BINDADDR_LOCK, SOCK_BINDPORT_LOCK, SOCK_BROADCAST, lock_sock, release_sock
 from twinsock.kernel.net.ipv4.fib_frontend import ipv4_is_multicast
@@ -12,6 +12,7 @@ from twinsock.uapi.snmp import IPSTATS_MIB_OUTNOROUTES
 from twinsock.uapi.socket import AF_INET
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.sock_reuseport import SockReuseport
 
@@ -66,7 +67,7 @@ def ip4_datagram_connect_locked(sk: InetSock, addr: bytes) -> int:
     return 0
 
 
-def reuseport_has_conns_set(group: "SockReuseport | None") -> None:
+def reuseport_has_conns_set(group: SockReuseport | None) -> None:
     """Remember that a member of a group is connected: lookups then score every member."""
     if group is not None:
         group.has_conns = True

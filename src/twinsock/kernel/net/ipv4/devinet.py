@@ -2,7 +2,7 @@
 
 Left out: address lifetimes, labels other than the given one."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import (
     NETDEV_CHANGEMTU,
@@ -19,7 +19,10 @@ from twinsock.uapi.errno import EADDRNOTAVAIL, EEXIST, EINVAL
 from twinsock.uapi.in_ import INADDR_ALLHOSTS_GROUP, INADDR_LOOPBACK
 from twinsock.uapi.rtnetlink import IFA_F_PERMANENT, IFA_F_SECONDARY, RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 IPV4_MIN_MTU: Final = 68
@@ -52,7 +55,7 @@ class Ipv4Devconf:
         self.shared_media = 1
         self.src_valid_mark = 0
 
-    def copy(self) -> "Ipv4Devconf":
+    def copy(self) -> Ipv4Devconf:
         """Return an equal configuration, for a new device."""
         other = Ipv4Devconf()
         other.accept_local = self.accept_local
@@ -126,7 +129,7 @@ class InDevice:
         return bool(self.cnf.accept_local or _all(self.dev.net).accept_local)
 
 
-def inet_forward_change(net: "Net", value: int) -> None:
+def inet_forward_change(net: Net, value: int) -> None:
     """Turn forwarding on or off everywhere, net.ipv4.ip_forward and conf.all.forwarding."""
     assert net.ipv4.devconf_all is not None and net.ipv4.devconf_dflt is not None
     net.ipv4.devconf_all.forwarding = value
@@ -207,7 +210,7 @@ def inet_del_ifa(dev: NetDevice, local: int, prefixlen: int) -> int:
     return 0
 
 
-def inet_select_addr(dev: NetDevice | None, dst: int, scope: int, net: "Net") -> int:
+def inet_select_addr(dev: NetDevice | None, dst: int, scope: int, net: Net) -> int:
     """Choose a source address: on `dev`, in the subnet of `dst` if there is one, else anywhere; 0 for none."""
     if dev is not None and dev.ip_ptr is not None:
         addr = 0
@@ -232,7 +235,7 @@ def inet_select_addr(dev: NetDevice | None, dst: int, scope: int, net: "Net") ->
     return 0
 
 
-def ip_dev_find(net: "Net", addr: int) -> NetDevice | None:
+def ip_dev_find(net: Net, addr: int) -> NetDevice | None:
     """Find the device that owns a local address; a route of the local table will do, as for 127.0.0.9."""
     for dev in net.dev_base:
         if dev.ip_ptr is not None:
@@ -288,7 +291,7 @@ class InetdevNotifier(NetdevNotifier):
             fib.flush_cache()
 
 
-def _all(net: "Net") -> Ipv4Devconf:
+def _all(net: Net) -> Ipv4Devconf:
     conf = net.ipv4.devconf_all
     assert conf is not None
     return conf

@@ -1,6 +1,6 @@
 """Adding and deleting routes by request, and the kinds of IPv4 addresses (Linux: net/ipv4/fib_frontend.c)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.addrs import AddressView
 from twinsock.kernel.net.core.dev import NetDevice, dev_get_by_index
@@ -18,6 +18,7 @@ from twinsock.uapi.rtnetlink import (
     RTN_UNICAST,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.ipv4.devinet import InDevice
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class FibAddressView(AddressView):
     """Answers bind(2)'s questions from devices and routing tables."""
 
-    def __init__(self, net: "Net") -> None:
+    def __init__(self, net: Net) -> None:
         self.net = net
 
     def dev_exists(self, ifindex: int) -> bool:
@@ -62,12 +63,12 @@ def ipv4_is_local_multicast(addr: int) -> bool:
     return addr >> 8 == 0xE00000
 
 
-def inet_addr_type(net: "Net", addr: int) -> int:
+def inet_addr_type(net: Net, addr: int) -> int:
     """Return what an address is here: RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST, or RTN_UNICAST for somebody else's."""
     return inet_dev_addr_type(net, None, addr)
 
 
-def inet_dev_addr_type(net: "Net", dev: NetDevice | None, addr: int) -> int:
+def inet_dev_addr_type(net: Net, dev: NetDevice | None, addr: int) -> int:
     """As `inet_addr_type`, counting only what belongs to `dev` when one is given."""
     if addr == 0 or addr == INADDR_BROADCAST:
         return RTN_BROADCAST
@@ -82,7 +83,7 @@ def inet_dev_addr_type(net: "Net", dev: NetDevice | None, addr: int) -> int:
     return RTN_UNICAST
 
 
-def fib_newroute(net: "Net", cfg: FibConfig) -> int:
+def fib_newroute(net: Net, cfg: FibConfig) -> int:
     """Add a route, `ip route add`: 0 or -errno."""
     fib = net.ipv4.fib
     if fib is None:
@@ -103,13 +104,13 @@ def fib_newroute(net: "Net", cfg: FibConfig) -> int:
     return fib.insert(cfg, dev)
 
 
-def fib_delroute(net: "Net", cfg: FibConfig) -> int:
+def fib_delroute(net: Net, cfg: FibConfig) -> int:
     """Delete the first route that matches, `ip route del`: 0 or -ESRCH."""
     fib = net.ipv4.fib
     return -ESRCH if fib is None else fib.delete(cfg)
 
 
-def fib_validate_source(fib: FibTables, saddr: int, dev: NetDevice, in_dev: "InDevice") -> int:
+def fib_validate_source(fib: FibTables, saddr: int, dev: NetDevice, in_dev: InDevice) -> int:
     """Check a received source address: 0 on a link of ours, 1 behind a gateway, -EINVAL (martian), -EXDEV (rp_filter)."""
     rpf = in_dev.rp_filter()
     if rpf == 0 and fib.local_dev_of(saddr) == 0:

@@ -3,7 +3,7 @@
 One hash per prefix length stands for the trie. The rules are the three that every namespace starts with: local, main, default.
 Left out: policy rules, multipath, TOS routes (D-ip-2)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dst import NO_METRICS, Dst
 from twinsock.uapi.errno import EACCES, EAGAIN, EEXIST, EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH, ENODEV, ENOENT, ESRCH
@@ -33,7 +33,10 @@ from twinsock.uapi.rtnetlink import (
     RTPROT_KERNEL,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.ipv4.devinet import InDevice, InIfaddr
@@ -174,7 +177,7 @@ class FibTable:
 class FibTables:
     """The routing of one namespace: tables, learned exceptions, and a cache for packets that arrive."""
 
-    def __init__(self, net: "Net") -> None:
+    def __init__(self, net: Net) -> None:
         self.net = net
         self.tables: dict[int, FibTable] = {}
         self.exceptions: dict[int, PmtuException] = {}
@@ -225,7 +228,7 @@ class FibTables:
 
     # Routes that follow from addresses.
 
-    def add_ifaddr(self, ifa: "InIfaddr") -> None:
+    def add_ifaddr(self, ifa: InIfaddr) -> None:
         """Enter the local, broadcast and subnet routes of an address, fib_add_ifaddr()."""
         in_dev = ifa.ifa_dev
         assert in_dev is not None
@@ -248,7 +251,7 @@ class FibTables:
             if ifa.ifa_prefixlen < 31:
                 self._magic(True, RTN_BROADCAST, prefix | ~ifa.ifa_mask & 0xFFFFFFFF, 32, primary, dev)
 
-    def del_ifaddr(self, in_dev: "InDevice", ifa: "InIfaddr") -> None:
+    def del_ifaddr(self, in_dev: InDevice, ifa: InIfaddr) -> None:
         """Take back what `add_ifaddr` entered and no other address needs, fib_del_ifaddr()."""
         dev = in_dev.dev
         primary = ifa
@@ -274,11 +277,11 @@ class FibTables:
             self._magic(False, RTN_LOCAL, ifa.ifa_local, 32, primary, dev)
             self._drop_routes_from(ifa.ifa_local)
 
-    def sync_up(self, dev: "NetDevice") -> None:
+    def sync_up(self, dev: NetDevice) -> None:
         """Use a device again."""
         self.flush_cache()
 
-    def disable_ip(self, dev: "NetDevice", force: bool) -> None:
+    def disable_ip(self, dev: NetDevice, force: bool) -> None:
         """Remove the routes over a device that went down; its local addresses stay unless it goes away, fib_disable_ip()."""
         for tb in self.tables.values():
             for prefix, plen, fi in tb.all_routes():
@@ -288,7 +291,7 @@ class FibTables:
         if self.net.ipv4.arp_tbl is not None:
             self.net.ipv4.arp_tbl.ifdown(dev)
 
-    def _magic(self, add: bool, type_: int, prefix: int, plen: int, ifa: "InIfaddr", dev: "NetDevice") -> None:
+    def _magic(self, add: bool, type_: int, prefix: int, plen: int, ifa: InIfaddr, dev: NetDevice) -> None:
         cfg = FibConfig(prefix, plen, RT_TABLE_MAIN if type_ == RTN_UNICAST else RT_TABLE_LOCAL)
         cfg.type = type_
         cfg.protocol = RTPROT_KERNEL
@@ -312,7 +315,7 @@ class FibTables:
 
     # Adding and deleting.
 
-    def insert(self, cfg: FibConfig, dev: "NetDevice | None") -> int:
+    def insert(self, cfg: FibConfig, dev: NetDevice | None) -> int:
         """Enter a checked route among those of its prefix, fib_table_insert()."""
         fi = FibInfo()
         fi.type = cfg.type
@@ -375,7 +378,7 @@ class FibTables:
         return -ESRCH
 
 
-def fib_check_nh(fib: FibTables, cfg: FibConfig, dev: "NetDevice | None") -> tuple[int, "NetDevice | None"]:
+def fib_check_nh(fib: FibTables, cfg: FibConfig, dev: NetDevice | None) -> tuple[int, NetDevice | None]:
     """Check gateway and device of a new route: (0, device) or (-errno, None)."""
     if cfg.type in (RTN_BLACKHOLE, RTN_PROHIBIT, RTN_THROW, RTN_UNREACHABLE):
         return (-EINVAL, None) if cfg.gw or cfg.oif else (0, None)
@@ -418,7 +421,7 @@ def _same_route(a: FibInfo, b: FibInfo) -> bool:
     )
 
 
-def _primary_of(in_dev: "InDevice", ifa: "InIfaddr") -> "InIfaddr | None":
+def _primary_of(in_dev: InDevice, ifa: InIfaddr) -> InIfaddr | None:
     for other in in_dev.ifa_list:
         if not other.ifa_flags & IFA_F_SECONDARY and other.ifa_mask == ifa.ifa_mask and other.inet_ifa_match(ifa.ifa_local):
             return other

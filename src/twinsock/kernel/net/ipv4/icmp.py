@@ -3,7 +3,7 @@
 `icmp_rcv` answers echoes and timestamps and hands errors to the protocols; `icmp_send` makes errors, within two rate limits.
 Left out: following redirects (D-ip-3), address masks, extended echo (RFC 8335)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dst import RTCF_BROADCAST, RTCF_MULTICAST
@@ -60,7 +60,10 @@ from twinsock.wire.icmp import Icmphdr
 from twinsock.wire.ip import IP_OFFSET, Iphdr
 from twinsock.wire.l4 import ones_sum
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 NR_ICMP_TYPES: Final = 18
@@ -121,7 +124,7 @@ class IcmpPeer:
 class IcmpState:
     """Rate limits of one namespace (the global one is per namespace since 6.13)."""
 
-    def __init__(self, net: "Net") -> None:
+    def __init__(self, net: Net) -> None:
         self.net = net
         self.credit = 0
         self.stamp_ns = -1
@@ -258,7 +261,7 @@ def _timestamp(skb: SkBuff, h: Icmphdr, mib: list[int]) -> None:
     icmp_reply(skb, Icmphdr(ICMP_TIMESTAMPREPLY, 0, h.un), data[:4] + stamp + stamp)
 
 
-def _unreach(net: "Net", skb: SkBuff, h: Icmphdr, mib: list[int]) -> None:
+def _unreach(net: Net, skb: SkBuff, h: Icmphdr, mib: list[int]) -> None:
     """Take an error: look into the quoted header and tell its protocol."""
     parsed = wire_ip.parse(skb.data, skb.offset, skb.len, False)
     inner = parsed.iph
@@ -369,7 +372,7 @@ def icmp_send(skb_in: SkBuff, type_: int, code: int, info: int) -> None:
     _push(net, Icmphdr(type_, code, un), quoted[:room], fl4.saddr, fl4.daddr, rt, tos, b"")
 
 
-def _push(net: "Net", h: Icmphdr, payload: bytes, saddr: int, daddr: int, rt: object, tos: int, options: bytes) -> None:
+def _push(net: Net, h: Icmphdr, payload: bytes, saddr: int, daddr: int, rt: object, tos: int, options: bytes) -> None:
     """Build and send a message, icmp_push_reply()."""
     from twinsock.kernel.net.ipv4.ip_output import IPSKB_IGNORE_DF, ip_select_ident, ip_send_skb
     from twinsock.kernel.net.ipv4.route import Rtable
@@ -391,7 +394,7 @@ def _push(net: "Net", h: Icmphdr, payload: bytes, saddr: int, daddr: int, rt: ob
     ip_send_skb(net, skb)
 
 
-def icmp_out_count(net: "Net", type_: int) -> None:
+def icmp_out_count(net: Net, type_: int) -> None:
     """Count a sent message; ping and raw sockets call it, too."""
     net.icmp_statistics[ICMP_MIB_OUTMSGS] += 1
     net.icmpmsg_statistics[256 + (type_ & 0xFF)] += 1
@@ -400,7 +403,7 @@ def icmp_out_count(net: "Net", type_: int) -> None:
         net.icmp_statistics[slot] += 1
 
 
-def _limited(net: "Net", type_: int, code: int) -> bool:
+def _limited(net: Net, type_: int, code: int) -> bool:
     """Tell whether a message is subject to rate limits: path MTU messages never, others by icmp_ratemask."""
     if type_ > NR_ICMP_TYPES:
         return False
@@ -409,7 +412,7 @@ def _limited(net: "Net", type_: int, code: int) -> bool:
     return bool(net.ipv4.sysctl_icmp_ratemask >> type_ & 1)
 
 
-def _global_ok(net: "Net", type_: int, code: int, loopback: bool) -> bool:
+def _global_ok(net: Net, type_: int, code: int, loopback: bool) -> bool:
     state = net.ipv4.icmp
     if not _limited(net, type_, code) or loopback or state is None:
         return True
@@ -419,7 +422,7 @@ def _global_ok(net: "Net", type_: int, code: int, loopback: bool) -> bool:
     return False
 
 
-def _peer_ok(net: "Net", loopback: bool, daddr: int, type_: int, code: int) -> bool:
+def _peer_ok(net: Net, loopback: bool, daddr: int, type_: int, code: int) -> bool:
     state = net.ipv4.icmp
     if not _limited(net, type_, code) or loopback or state is None:
         return True

@@ -2,11 +2,12 @@
 
 Left out: sending reports and answering queries (D-ip-1)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.uapi.errno import EADDRNOTAVAIL
 from twinsock.uapi.in_ import INADDR_ALLHOSTS_GROUP, IPPROTO_IGMP, MCAST_EXCLUDE, MCAST_INCLUDE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.ipv4.devinet import InDevice
 
@@ -31,7 +32,7 @@ class IpMcList:
         self.sources: list[IpSfList] = []
 
 
-def ip_mc_find(in_dev: "InDevice", addr: int) -> IpMcList | None:
+def ip_mc_find(in_dev: InDevice, addr: int) -> IpMcList | None:
     """Find a group of a device."""
     for im in in_dev.mc_list:
         if im.multiaddr == addr:
@@ -39,7 +40,7 @@ def ip_mc_find(in_dev: "InDevice", addr: int) -> IpMcList | None:
     return None
 
 
-def ip_mc_inc_group(in_dev: "InDevice", addr: int, mode: int = MCAST_EXCLUDE) -> None:
+def ip_mc_inc_group(in_dev: InDevice, addr: int, mode: int = MCAST_EXCLUDE) -> None:
     """Let one more user listen to a group; with mode INCLUDE it starts with no source."""
     im = ip_mc_find(in_dev, addr)
     if im is None:
@@ -52,7 +53,7 @@ def ip_mc_inc_group(in_dev: "InDevice", addr: int, mode: int = MCAST_EXCLUDE) ->
         im.include_users += 1
 
 
-def ip_mc_dec_group(in_dev: "InDevice", addr: int, mode: int = MCAST_EXCLUDE) -> None:
+def ip_mc_dec_group(in_dev: InDevice, addr: int, mode: int = MCAST_EXCLUDE) -> None:
     """Let one user less listen to a group."""
     im = ip_mc_find(in_dev, addr)
     if im is None:
@@ -66,7 +67,7 @@ def ip_mc_dec_group(in_dev: "InDevice", addr: int, mode: int = MCAST_EXCLUDE) ->
         in_dev.mc_list.remove(im)
 
 
-def ip_mc_add_src(in_dev: "InDevice", addr: int, mode: int, sources: list[int]) -> int:
+def ip_mc_add_src(in_dev: InDevice, addr: int, mode: int, sources: list[int]) -> int:
     """Count sources that a user includes or excludes: 0 or -EADDRNOTAVAIL without such a group."""
     im = ip_mc_find(in_dev, addr)
     if im is None:
@@ -83,7 +84,7 @@ def ip_mc_add_src(in_dev: "InDevice", addr: int, mode: int, sources: list[int]) 
     return 0
 
 
-def ip_mc_del_src(in_dev: "InDevice", addr: int, mode: int, sources: list[int]) -> int:
+def ip_mc_del_src(in_dev: InDevice, addr: int, mode: int, sources: list[int]) -> int:
     """Undo `ip_mc_add_src`."""
     im = ip_mc_find(in_dev, addr)
     if im is None:
@@ -101,7 +102,7 @@ def ip_mc_del_src(in_dev: "InDevice", addr: int, mode: int, sources: list[int]) 
     return 0
 
 
-def ip_check_mc(in_dev: "InDevice", mc_addr: int, src_addr: int, proto: int) -> bool:
+def ip_check_mc(in_dev: InDevice, mc_addr: int, src_addr: int, proto: int) -> bool:
     """Tell whether a device wants a group's packets from a source."""
     im = ip_mc_find(in_dev, mc_addr)
     if im is None:

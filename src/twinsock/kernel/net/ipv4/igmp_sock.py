@@ -2,7 +2,7 @@
 
 A socket joins a group on one device; the device counts its users in igmp.py."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import dev_get_by_index
 from twinsock.kernel.net.core.sock_mem import sock_kfree_s, sock_kmalloc
@@ -14,7 +14,10 @@ from twinsock.kernel.net.ipv4.route import Flowi4, ip_route_output_flow
 from twinsock.uapi.errno import EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENOBUFS, ENODEV
 from twinsock.uapi.in_ import MCAST_EXCLUDE, MCAST_INCLUDE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 _SOCKLIST_SIZE: Final = 48  # what a membership costs of option memory
@@ -31,7 +34,7 @@ class IpMreqn:
         self.ifindex = ifindex
 
 
-def ip_mc_find_dev(net: "Net", imr: IpMreqn) -> InDevice | None:
+def ip_mc_find_dev(net: Net, imr: IpMreqn) -> InDevice | None:
     """Find the device that a request means, by index, address or route; `imr.ifindex` is filled in."""
     if imr.ifindex:
         dev = dev_get_by_index(net, imr.ifindex)

@@ -3,7 +3,7 @@ net/ipv4/af_inet.c, inet6_create() of net/ipv6/af_inet6.c; sheet 01, 1.2).
 
 A protocol registers one `InetProtosw` per family with `inet_register_protosw`."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.bpf.cgroup import BPF_CGROUP_INET_SOCK_CREATE, cgroup_bpf_run_filter_sk
 from twinsock.kernel.net.core.net import SS_UNCONNECTED, NetProtoFamily, ProtoOps, Socket
@@ -23,7 +23,10 @@ from twinsock.uapi.errno import EINVAL, EPERM, EPROTONOSUPPORT, ESOCKTNOSUPPORT
 from twinsock.uapi.in_ import IP_PMTUDISC_DONT, IP_PMTUDISC_WANT, IPPROTO_IP, IPPROTO_MAX, IPPROTO_RAW
 from twinsock.uapi.socket import AF_INET, AF_INET6, SOCK_MAX, SOCK_RAW
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
@@ -42,7 +45,7 @@ class InetProtosw:
         self.ops = ops
         self.flags = flags
 
-    def new_sock(self, net: "Net", family: int, protocol: int) -> InetSock:
+    def new_sock(self, net: Net, family: int, protocol: int) -> InetSock:
         """Make the protocol socket."""
         raise NotImplementedError
 
@@ -54,12 +57,12 @@ class InetFamily(NetProtoFamily):
         self.family = family
         self.inetsw: list[list[InetProtosw]] = [[] for _ in range(SOCK_MAX)]
 
-    def create(self, task: "Task", net: "Net", sock: Socket, protocol: int, kern: int) -> int:
+    def create(self, task: Task, net: Net, sock: Socket, protocol: int, kern: int) -> int:
         """Make an Internet socket."""
         return inet_create(self, task, net, sock, protocol, kern)
 
 
-def inet_family(kernel: "Kernel", family: int) -> InetFamily:
+def inet_family(kernel: Kernel, family: int) -> InetFamily:
     """Return the entry of AF_INET or AF_INET6, registering it at the first call."""
     found = kernel.net_families[family]
     if isinstance(found, InetFamily):
@@ -69,7 +72,7 @@ def inet_family(kernel: "Kernel", family: int) -> InetFamily:
     return made
 
 
-def inet_register_protosw(kernel: "Kernel", family: int, answer: InetProtosw) -> None:
+def inet_register_protosw(kernel: Kernel, family: int, answer: InetProtosw) -> None:
     """Let socket(2) find a protocol: permanent ones first, in order of registration, the others behind, newest first."""
     entries = inet_family(kernel, family).inetsw[answer.type]
     at = 0
@@ -78,7 +81,7 @@ def inet_register_protosw(kernel: "Kernel", family: int, answer: InetProtosw) ->
     entries.insert(at, answer)
 
 
-def inet_create(family: InetFamily, task: "Task", net: "Net", sock: Socket, protocol: int, kern: int) -> int:
+def inet_create(family: InetFamily, task: Task, net: Net, sock: Socket, protocol: int, kern: int) -> int:
     """Make the protocol socket for `sock.type`: 0 or -errno."""
     if protocol < 0 or protocol >= IPPROTO_MAX:
         return -EINVAL
@@ -120,7 +123,7 @@ def _find(entries: list[InetProtosw], protocol: int) -> tuple[int, InetProtosw |
     return -EPROTONOSUPPORT, None
 
 
-def _init_ipv6(sk: InetSock, net: "Net") -> None:
+def _init_ipv6(sk: InetSock, net: Net) -> None:
     """Give an AF_INET6 socket its IPv6 half."""
     sk.pinet6 = Ipv6Pinfo()
     sk.inet_assign_bit(INET_FLAGS_MC6_LOOP, True)
@@ -128,7 +131,7 @@ def _init_ipv6(sk: InetSock, net: "Net") -> None:
     sk.sk_ipv6only = net.ipv6.sysctl_bindv6only
 
 
-def _start(task: "Task", sock: Socket, sk: InetSock, kern: int) -> int:
+def _start(task: Task, sock: Socket, sk: InetSock, kern: int) -> int:
     """Enter a socket that has a number already into its table, and let the protocol and the cgroup's programs have a say."""
     err = 0
     if sk.sk_num:

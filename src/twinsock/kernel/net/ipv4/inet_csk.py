@@ -1,12 +1,15 @@
 """What connection sockets share beside their ports: timers, acknowledgement state, listening and accepting
 (Linux: include/net/inet_connection_sock.h, net/ipv4/inet_connection_sock.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.request_sock import RequestSock, RequestSockQueue
 from twinsock.kernel.net.ipv4.inet_connection_sock import InetConnectionSock
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dst import Dst
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.skbuff import SkBuff
@@ -34,39 +37,39 @@ class InetConnectionSockAfOps:
     net_header_len = 20
     family = 2
 
-    def queue_xmit(self, sk: "InetCsk", skb: "SkBuff") -> int:
+    def queue_xmit(self, sk: InetCsk, skb: SkBuff) -> int:
         """Hand a segment to the IP layer: 0, a NET_XMIT code above 0, or -errno."""
         raise NotImplementedError
 
-    def rebuild_header(self, sk: "InetCsk") -> int:
+    def rebuild_header(self, sk: InetCsk) -> int:
         """Make sure that the socket has a route: 0 or -errno."""
         raise NotImplementedError
 
-    def conn_request(self, sk: "InetCsk", skb: "SkBuff") -> int:
+    def conn_request(self, sk: InetCsk, skb: SkBuff) -> int:
         """Answer a SYN that a listener received."""
         raise NotImplementedError
 
-    def syn_recv_sock(self, sk: "InetCsk", skb: "SkBuff", req: RequestSock) -> "InetCsk | None":
+    def syn_recv_sock(self, sk: InetCsk, skb: SkBuff, req: RequestSock) -> InetCsk | None:
         """Make the child of a request whose handshake ends with `skb`."""
         raise NotImplementedError
 
-    def send_synack(self, sk: "InetCsk", req: RequestSock, foc: "bytes | None", foc_exp: bool, syn: "SkBuff | None") -> int:
+    def send_synack(self, sk: InetCsk, req: RequestSock, foc: bytes | None, foc_exp: bool, syn: SkBuff | None) -> int:
         """Answer a request's SYN, with a Fast Open cookie option if `foc` is given."""
         raise NotImplementedError
 
-    def route_for(self, sk: "InetCsk", req: RequestSock) -> "Dst | None":
+    def route_for(self, sk: InetCsk, req: RequestSock) -> Dst | None:
         """Return the route to a request's peer."""
         raise NotImplementedError
 
-    def send_reset(self, sk: "InetCsk | None", skb: "SkBuff") -> None:
+    def send_reset(self, sk: InetCsk | None, skb: SkBuff) -> None:
         """Answer `skb` with a RST."""
         raise NotImplementedError
 
-    def reqsk_send_ack(self, sk: "InetCsk", skb: "SkBuff", req: RequestSock) -> None:
+    def reqsk_send_ack(self, sk: InetCsk, skb: SkBuff, req: RequestSock) -> None:
         """Acknowledge on behalf of a request."""
         raise NotImplementedError
 
-    def mtu_reduced(self, sk: "InetCsk") -> None:
+    def mtu_reduced(self, sk: InetCsk) -> None:
         """Learn the smaller path MTU that an ICMP message reported."""
         raise NotImplementedError
 
@@ -74,7 +77,7 @@ class InetConnectionSockAfOps:
 class InetCsk(InetConnectionSock):
     """`struct inet_connection_sock`: timers and acknowledgement state. Times ending in no unit are ticks."""
 
-    def __init__(self, net: "Net", family: int, prot: "Proto", type_: int, protocol: int) -> None:
+    def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
         self.icsk_af_ops: InetConnectionSockAfOps = _NO_AF_OPS
         self.icsk_accept_queue = RequestSockQueue()

@@ -1,12 +1,15 @@
 """What reassembly of IPv4 and IPv6 shares: queues, memory limit, timers (Linux: net/ipv4/inet_fragment.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
 from twinsock.kernel.time.timer import NSEC_PER_SEC, Timer
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 INET_FRAG_FIRST_IN: Final = 2
@@ -30,7 +33,7 @@ class Fragment:
 class FragQueue(Timer):
     """`struct inet_frag_queue`: the pieces of one datagram, sorted and without overlap."""
 
-    def __init__(self, fqdir: "FqdirBase") -> None:
+    def __init__(self, fqdir: FqdirBase) -> None:
         super().__init__()
         self.fqdir = fqdir
         self.pieces: list[Fragment] = []
@@ -102,7 +105,7 @@ class FragQueue(Timer):
 class FqdirBase:
     """`struct fqdir`: the datagrams being put together in one namespace; limits are sysctls (bytes, seconds)."""
 
-    def __init__(self, net: "Net", timeout_s: int) -> None:
+    def __init__(self, net: Net, timeout_s: int) -> None:
         self.net = net
         self.high_thresh = 4194304
         self.low_thresh = 3145728

@@ -1,6 +1,6 @@
 """Registers the datagram and raw protocols of AF_INET (Linux: the part of inet_init() in net/ipv4/af_inet.c that concerns sockets)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import proto_register
 from twinsock.kernel.net.ipv4.inet_create import INET_PROTOSW_PERMANENT, INET_PROTOSW_REUSE, InetProtosw, inet_register_protosw
@@ -13,7 +13,10 @@ from twinsock.kernel.net.ipv4.udp_recv import UdpInput4
 from twinsock.uapi.in_ import IPPROTO_ICMP, IPPROTO_IP, IPPROTO_UDP, IPPROTO_UDPLITE
 from twinsock.uapi.socket import AF_INET, SOCK_DGRAM, SOCK_RAW
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.ipv4.inet_sock import InetSock
@@ -26,12 +29,12 @@ class UdpProtosw(InetProtosw):
 
     prot: UdpProto
 
-    def new_sock(self, net: "Net", family: int, protocol: int) -> "InetSock":
+    def new_sock(self, net: Net, family: int, protocol: int) -> InetSock:
         """Make the protocol socket."""
         return UdpSock(net, family, self.prot, self.type, protocol)
 
 
-def udp_register(kernel: "Kernel", family: int, prot: UdpProto, answer: UdpProtosw) -> None:
+def udp_register(kernel: Kernel, family: int, prot: UdpProto, answer: UdpProtosw) -> None:
     """Register a protocol of UDP's kind for a family."""
     answer.prot = prot
     proto_register(kernel, prot)
@@ -43,7 +46,7 @@ class RawProtosw(InetProtosw):
 
     prot: RawProto
 
-    def new_sock(self, net: "Net", family: int, protocol: int) -> "InetSock":
+    def new_sock(self, net: Net, family: int, protocol: int) -> InetSock:
         """Make the protocol socket."""
         return RawSock(net, family, self.prot, self.type, protocol)
 
@@ -53,12 +56,12 @@ class PingProtosw(InetProtosw):
 
     prot: PingProto
 
-    def new_sock(self, net: "Net", family: int, protocol: int) -> "InetSock":
+    def new_sock(self, net: Net, family: int, protocol: int) -> InetSock:
         """Make the protocol socket."""
         return PingSock(net, family, self.prot, self.type, protocol)
 
 
-def inet_init(kernel: "Kernel") -> None:
+def inet_init(kernel: Kernel) -> None:
     """Register UDP, RAW, ping and UDP-Lite sockets."""
     udp_input = UdpInput4()
     udp = UdpProto("UDP", 1344, udp_input)

@@ -3,7 +3,7 @@
 The listeners of the exact address are asked before those of the wildcard. Within one step the best score wins, the first
 found among equals; a winner with SO_REUSEPORT lets its group choose."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY, HlistHead, Sock
 from twinsock.kernel.net.core.sock_reuseport import reuseport_select_sock
@@ -16,13 +16,14 @@ from twinsock.kernel.net.ipv4.inet_hashtables import (
 )
 from twinsock.uapi.socket import AF_INET, AF_INET6
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.skbuff import SkBuff
 
 
 def inet_lookup_listener(
-    net: "Net", skb: "SkBuff | None", doff: int, saddr: int, sport: int, daddr: int, hnum: int, dif: int, sdif: int
+    net: Net, skb: SkBuff | None, doff: int, saddr: int, sport: int, daddr: int, hnum: int, dif: int, sdif: int
 ) -> Sock | None:
     """Find the listener for an IPv4 connection from saddr:sport to daddr:hnum."""
     hinfo = tcp_hashinfo(net)
@@ -35,7 +36,7 @@ def inet_lookup_listener(
 
 
 def inet6_lookup_listener(
-    net: "Net", skb: "SkBuff | None", doff: int, saddr: bytes, sport: int, daddr: bytes, hnum: int, dif: int, sdif: int
+    net: Net, skb: SkBuff | None, doff: int, saddr: bytes, sport: int, daddr: bytes, hnum: int, dif: int, sdif: int
 ) -> Sock | None:
     """Find the listener for an IPv6 connection."""
     hinfo = tcp_hashinfo(net)
@@ -47,13 +48,13 @@ def inet6_lookup_listener(
     return None
 
 
-def _by_group(best: Sock, hash_: int, skb: "SkBuff | None", doff: int) -> Sock:
+def _by_group(best: Sock, hash_: int, skb: SkBuff | None, doff: int) -> Sock:
     if not best.sk_reuseport:
         return best
     return reuseport_select_sock(best, hash_, skb, doff) or best
 
 
-def _best4(net: "Net", head: HlistHead, addr: int, hnum: int, dif: int, sdif: int) -> Sock | None:
+def _best4(net: Net, head: HlistHead, addr: int, hnum: int, dif: int, sdif: int) -> Sock | None:
     best: Sock | None = None
     best_score = 0
     sk = head.first
@@ -68,7 +69,7 @@ def _best4(net: "Net", head: HlistHead, addr: int, hnum: int, dif: int, sdif: in
     return best
 
 
-def _best6(net: "Net", head: HlistHead, addr: bytes, hnum: int, dif: int, sdif: int) -> Sock | None:
+def _best6(net: Net, head: HlistHead, addr: bytes, hnum: int, dif: int, sdif: int) -> Sock | None:
     best: Sock | None = None
     best_score = 0
     sk = head.first
@@ -81,7 +82,7 @@ def _best6(net: "Net", head: HlistHead, addr: bytes, hnum: int, dif: int, sdif: 
     return best
 
 
-def _device_score(net: "Net", sk: Sock, dif: int, sdif: int) -> int:
+def _device_score(net: Net, sk: Sock, dif: int, sdif: int) -> int:
     """Return 0 when the device excludes the packet, 2 when it is the socket's own, else 1; one more for SO_INCOMING_CPU."""
     if not inet_bound_dev_eq(net.ipv4.sysctl_tcp_l3mdev_accept, sk.sk_bound_dev_if, dif, sdif):
         return 0

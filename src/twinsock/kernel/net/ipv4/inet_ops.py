@@ -3,7 +3,7 @@ inet_sockraw_ops; AF_INET6 differs in release, bind, getname and ioctl, see ipv6
 
 Stream sockets subclass `InetOps`, too."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.bpf.cgroup import (
     BPF_CGROUP_INET4_CONNECT,
@@ -23,6 +23,7 @@ from twinsock.uapi.errno import EAGAIN, EINVAL, ENOTCONN
 from twinsock.uapi.socket import AF_INET, AF_UNSPEC
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_SYN_SENT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.fs.select import PollTable
@@ -47,7 +48,7 @@ class InetOps(ProtoOps):
     family = AF_INET
     bpf_connect = BPF_CGROUP_INET4_CONNECT
 
-    def release(self, task: "Task | None", sock: Socket) -> int:
+    def release(self, task: Task | None, sock: Socket) -> int:
         """inet_release(): leave the groups, then let the protocol close."""
         sk = sock.sk
         if sk is None:
@@ -67,7 +68,7 @@ class InetOps(ProtoOps):
         """Leave every multicast group."""
         ip_mc_drop_socket(sk)
 
-    def bind(self, task: "Task", sock: Socket, addr: bytes) -> int:
+    def bind(self, task: Task, sock: Socket, addr: bytes) -> int:
         """inet_bind()."""
         return inet_bind(task, sock, addr)
 
@@ -80,11 +81,11 @@ class InetOps(ProtoOps):
             return _named(sk, BPF_CGROUP_INET4_GETPEERNAME, sockaddr_in(sk.sk_daddr, sk.sk_dport))
         return _named(sk, BPF_CGROUP_INET4_GETSOCKNAME, sockaddr_in(sk.sk_rcv_saddr or sk.inet_saddr, sk.inet_sport))
 
-    def poll(self, file: "File", sock: Socket, wait: "PollTable | None") -> int:
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """datagram_poll()."""
         return datagram_poll(file, sock, wait)
 
-    def ioctl(self, task: "Task", sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
+    def ioctl(self, task: Task, sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
         """inet_ioctl(): the protocol answers with an int."""
         sk = inet_sk(sock)
         err, value = sk.sk_prot.ioctl(sk, cmd)
@@ -104,17 +105,17 @@ class InetOps(ProtoOps):
         release_sock(sk)
         return err
 
-    def setsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """sock_common_setsockopt()."""
         sk = inet_sk(sock)
         return sk.sk_prot.setsockopt(task, sk, level, optname, optval, optlen)
 
-    def getsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """sock_common_getsockopt()."""
         sk = inet_sk(sock)
         return sk.sk_prot.getsockopt(task, sk, level, optname, optval, optlen)
 
-    def sendmsg(self, task: "Task", sock: Socket, msg: Msghdr) -> int:
+    def sendmsg(self, task: Task, sock: Socket, msg: Msghdr) -> int:
         """inet_sendmsg(): an unbound socket gets a port first."""
         sk = inet_sk(sock)
         if not sk.sk_num and not sk.sk_prot.no_autobind:
@@ -123,7 +124,7 @@ class InetOps(ProtoOps):
                 return err
         return sk.sk_prot.sendmsg(task, sk, msg)
 
-    def recvmsg(self, task: "Task", sock: Socket, msg: Msghdr, flags: int) -> int:
+    def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
         """inet_recvmsg()."""
         sk = inet_sk(sock)
         return sk.sk_prot.recvmsg(task, sk, msg, flags)
@@ -152,7 +153,7 @@ class InetDatagramOps(InetOps):
 
     has_peek_off = False
 
-    def connect(self, task: "Task", sock: Socket, addr: bytes, flags: int) -> int:
+    def connect(self, task: Task, sock: Socket, addr: bytes, flags: int) -> int:
         """inet_dgram_connect(): AF_UNSPEC disconnects."""
         sk = inet_sk(sock)
         if len(addr) < 2:
@@ -178,7 +179,7 @@ class InetDgramOps(InetDatagramOps):
 
     has_peek_off = True
 
-    def poll(self, file: "File", sock: Socket, wait: "PollTable | None") -> int:
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """The protocol's own poll, udp_poll()."""
         return inet_sk(sock).sk_prot.poll(file, sock, wait)
 
@@ -191,7 +192,7 @@ class InetDgramOps(InetDatagramOps):
 class InetSockrawOps(InetDatagramOps):
     """`inet_sockraw_ops`: RAW and ping sockets, which bind in their own way."""
 
-    def bind(self, task: "Task", sock: Socket, addr: bytes) -> int:
+    def bind(self, task: Task, sock: Socket, addr: bytes) -> int:
         """Let the protocol bind."""
         sk = inet_sk(sock)
         return sk.sk_prot.bind(task, sk, addr)

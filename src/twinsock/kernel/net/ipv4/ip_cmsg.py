@@ -1,7 +1,7 @@
 """Control messages of level IPPROTO_IP and the error queue, ip(7) (Linux: ip_cmsg_send(), ip_cmsg_recv_offset(), ip_icmp_error(),
 ip_local_error(), ip_recv_error() of net/ipv4/ip_sockglue.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import LOOPBACK_IFINDEX
 from twinsock.kernel.net.core.dst import RTCF_BROADCAST, RTCF_LOCAL, RTCF_MULTICAST
@@ -35,7 +35,10 @@ from twinsock.uapi.in6 import IPV6_PKTINFO
 from twinsock.uapi.rtnetlink import RT_SCOPE_LINK, RTN_UNICAST
 from twinsock.uapi.socket import AF_INET, MSG_ERRQUEUE, MSG_TRUNC
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.scm import Cmsghdr
     from twinsock.kernel.sched.task import Task
 
@@ -90,7 +93,7 @@ def ipcm_init_sk(sk: InetSock) -> tuple[IpcmCookie, SockcmCookie]:
     return ipc, SockcmCookie(sk)
 
 
-def ip_cmsg_send(task: "Task", sk: InetSock, msg: Msghdr, ipc: IpcmCookie, sockc: SockcmCookie, allow_ipv6: bool) -> int:
+def ip_cmsg_send(task: Task, sk: InetSock, msg: Msghdr, ipc: IpcmCookie, sockc: SockcmCookie, allow_ipv6: bool) -> int:
     """Read the messages of level SOL_SOCKET and IPPROTO_IP: 0 or -errno."""
     bad, cmsgs = for_each_cmsghdr(msg.control)
     for cmsg in cmsgs:
@@ -112,7 +115,7 @@ def ip_cmsg_send(task: "Task", sk: InetSock, msg: Msghdr, ipc: IpcmCookie, sockc
     return bad
 
 
-def _ip_cmsg(task: "Task", sk: InetSock, cmsg: "Cmsghdr", ipc: IpcmCookie) -> int:
+def _ip_cmsg(task: Task, sk: InetSock, cmsg: Cmsghdr, ipc: IpcmCookie) -> int:
     data = cmsg.data
     if cmsg.type == in_.IP_RETOPTS:
         err, opts = ip_options_get(task, sk.sk_net, data[:MAX_IPOPTLEN])

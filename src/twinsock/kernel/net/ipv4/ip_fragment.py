@@ -1,6 +1,6 @@
 """Putting IPv4 fragments together, RFC 791 3.2, RFC 815 (Linux: net/ipv4/ip_fragment.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dst import RTCF_LOCAL
@@ -17,7 +17,10 @@ from twinsock.uapi.snmp import (
 )
 from twinsock.wire.ip import IP_DF, IP_MF, IP_OFFSET
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 _IPQ_SIZE: Final = 200  # what the kernel charges for the queue itself
@@ -48,7 +51,7 @@ class Ipq(FragQueue):
         self.discard(dropreason.FRAG_REASM_TIMEOUT)
 
 
-def ip_defrag(net: "Net", skb: SkBuff) -> SkBuff | None:
+def ip_defrag(net: Net, skb: SkBuff) -> SkBuff | None:
     """Take a fragment; give the whole packet back when this was the last one missing."""
     iph = skb.nh4
     fqdir = net.ipv4.fqdir
@@ -83,7 +86,7 @@ def _find(fqdir: FqdirBase, skb: SkBuff) -> Ipq | None:
     return qp if fqdir.add(qp, _IPQ_SIZE) else None
 
 
-def _queue(net: "Net", qp: Ipq, skb: SkBuff) -> bool:
+def _queue(net: Net, qp: Ipq, skb: SkBuff) -> bool:
     """Enter a fragment; tell whether it was used."""
     iph = skb.nh4
     assert iph is not None
@@ -135,7 +138,7 @@ def _queue(net: "Net", qp: Ipq, skb: SkBuff) -> bool:
     return True
 
 
-def _reassemble(net: "Net", qp: Ipq, last: SkBuff) -> SkBuff | None:
+def _reassemble(net: Net, qp: Ipq, last: SkBuff) -> SkBuff | None:
     """Make one packet of all pieces, with the first one's header."""
     mib = net.ip_statistics
     first = qp.pieces[0].skb

@@ -1,6 +1,6 @@
 """Plugs IPv4 together for a kernel (Linux: the part of inet_init() in net/ipv4/af_inet.c that concerns the network layer)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, register_pernet_subsys
@@ -18,6 +18,7 @@ from twinsock.kernel.net.ipv4.route import RtHandlers
 from twinsock.uapi.if_ import ETH_P_ARP, ETH_P_IP
 from twinsock.uapi.in_ import IPPROTO_ICMP
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
 
@@ -56,7 +57,7 @@ class _Ipv4NetOps(PernetOperations):
         net.addrs = FibAddressView(net)
 
 
-def ip_init(kernel: "Kernel") -> None:
+def ip_init(kernel: Kernel) -> None:
     """Register IPv4, ARP and ICMP. To be called before devices exist: `loopback_init` comes after it."""
     kernel.rt_handlers = _Handlers()
     kernel.netdev_chain.append(InetdevNotifier())

@@ -3,7 +3,7 @@
 `ip_rcv` checks the header, `ip_rcv_finish` asks routing, `ip_local_deliver` puts fragments together and calls the transport.
 Left out: netfilter, early demultiplexing, multicast forwarding."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dst import RTCF_BROADCAST, RTCF_MULTICAST
@@ -33,6 +33,7 @@ from twinsock.uapi.snmp import (
 from twinsock.wire import ip as wire_ip
 from twinsock.wire.ip import IP_MF, IP_OFFSET, IPPARSE_CHECKSUM, IPPARSE_HEADER, IPPARSE_TRUNCATED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.dev import NetDevice
 
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
 class IpPacketType(PacketType):
     """Takes EtherType 0x0800."""
 
-    def func(self, skb: SkBuff, dev: "NetDevice") -> int:
+    def func(self, skb: SkBuff, dev: NetDevice) -> int:
         """Receive an IPv4 packet."""
         return ip_rcv(skb, dev)
 
 
-def ip_rcv(skb: SkBuff, dev: "NetDevice") -> int:
+def ip_rcv(skb: SkBuff, dev: NetDevice) -> int:
     """Check a received packet and pass it on to routing."""
     net = dev.net
     if skb.pkt_type == PACKET_OTHERHOST:
@@ -86,7 +87,7 @@ def ip_rcv(skb: SkBuff, dev: "NetDevice") -> int:
     return dst.input(skb)
 
 
-def ip_rcv_options(skb: SkBuff, dev: "NetDevice") -> bool:
+def ip_rcv_options(skb: SkBuff, dev: NetDevice) -> bool:
     """Check a packet's options and record what they ask for; False when it was dropped."""
     iph = skb.nh4
     dst = skb.dst

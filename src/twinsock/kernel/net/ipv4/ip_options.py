@@ -2,12 +2,15 @@
 
 Checked as the kernel checks what a program sets; a source route names the first hop, which routing then asks for."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.uapi.capability import CAP_NET_RAW
 from twinsock.uapi.errno import EINVAL
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
 
@@ -22,7 +25,7 @@ _SSRR: Final = 137
 _RA: Final = 148
 
 
-def ip_options_get(task: "Task", net: "Net", data: bytes) -> tuple[int, bytes]:
+def ip_options_get(task: Task, net: Net, data: bytes) -> tuple[int, bytes]:
     """Check options that a program gives: (0 or -EINVAL, options padded to words)."""
     if len(data) > MAX_IPOPTLEN:
         return -EINVAL, b""

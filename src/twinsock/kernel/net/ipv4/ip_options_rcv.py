@@ -4,9 +4,13 @@ sockets set is in ip_options.py).
 Malformed ones are found, routes and times recorded. Source routes are refused, as Linux does unless accept_source_route says otherwise
 (D-ip-4: that sysctl is not heeded, and CIPSO labels are not looked at)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.time.timer import NSEC_PER_MSEC, Clock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 IPOPT_END: Final = 0
 IPOPT_NOOP: Final = 1

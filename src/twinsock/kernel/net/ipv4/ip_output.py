@@ -5,7 +5,7 @@
 
 Left out: netfilter, tunnels, header options that rewrite the route."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dev import NET_XMIT_CN, dev_loopback_xmit, dev_queue_xmit
@@ -40,7 +40,10 @@ from twinsock.uapi.snmp import (
 )
 from twinsock.wire.ip import IP_DF, IP_MF, IP_OFFSET, Iphdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.ipv4.inet_sock import InetSock
     from twinsock.wire.l4 import L4Header
@@ -50,7 +53,7 @@ IPSKB_MCAST_LOOP: Final = 0x20000  # ours: the sending socket wants its multicas
 _IDENTS: Final = 2048
 
 
-def ip_queue_xmit(sk: "InetSock", skb: SkBuff, fl4: Flowi4 | None) -> int:
+def ip_queue_xmit(sk: InetSock, skb: SkBuff, fl4: Flowi4 | None) -> int:
     """Send a packet of a connected socket, whose transport header is `skb.h`: 0 or -errno (EHOSTUNREACH without a route)."""
     net = sk.sk_net
     rt = skb.dst
@@ -88,7 +91,7 @@ def ip_queue_xmit(sk: "InetSock", skb: SkBuff, fl4: Flowi4 | None) -> int:
     return ip_local_out(net, skb)
 
 
-def ip_build_and_send_pkt(skb: SkBuff, sk: "InetSock", saddr: int, daddr: int, opt: bytes | None, tos: int = -1) -> int:
+def ip_build_and_send_pkt(skb: SkBuff, sk: InetSock, saddr: int, daddr: int, opt: bytes | None, tos: int = -1) -> int:
     """Send a packet for a connection that is not a socket yet (SYN-ACK); `skb.dst` and `skb.h` are set."""
     rt = skb.dst
     assert rt is not None
@@ -113,9 +116,9 @@ def ip_build_and_send_pkt(skb: SkBuff, sk: "InetSock", saddr: int, daddr: int, o
 
 
 def ip_send_unicast_reply(
-    net: "Net",
+    net: Net,
     in_skb: SkBuff,
-    h: "L4Header",
+    h: L4Header,
     protocol: int,
     daddr: int,
     saddr: int,
@@ -146,7 +149,7 @@ def ip_send_unicast_reply(
     return ip_local_out(net, skb)
 
 
-def ip_local_out(net: "Net", skb: SkBuff) -> int:
+def ip_local_out(net: Net, skb: SkBuff) -> int:
     """Send a packet that has its header and route: 0, or -errno, or NET_XMIT_*."""
     net.ip_statistics[IPSTATS_MIB_OUTREQUESTS] += 1
     skb.protocol = ETH_P_IP
@@ -155,7 +158,7 @@ def ip_local_out(net: "Net", skb: SkBuff) -> int:
     return dst.output(skb)
 
 
-def ip_send_skb(net: "Net", skb: SkBuff) -> int:
+def ip_send_skb(net: Net, skb: SkBuff) -> int:
     """Send a datagram: 0 or -errno; -ENOBUFS when a queue dropped it, and OutDiscards counts."""
     err = ip_local_out(net, skb)
     if err > 0:
@@ -197,7 +200,7 @@ def _loop_copy(skb: SkBuff) -> None:
     dev_loopback_xmit(copy)
 
 
-def ip_finish_output(net: "Net", skb: SkBuff) -> int:
+def ip_finish_output(net: Net, skb: SkBuff) -> int:
     """Send, in fragments if need be."""
     dst = skb.dst
     assert dst is not None
@@ -223,7 +226,7 @@ _IPSKB_FORWARDED: Final = 1
 IPSKB_USE_DEV_MTU: Final = 0x40000  # ours: the socket's IP_MTU_DISCOVER ignores learned path MTUs
 
 
-def ip_finish_output2(net: "Net", skb: SkBuff) -> int:
+def ip_finish_output2(net: Net, skb: SkBuff) -> int:
     """Count a packet and give it to the neighbour or straight to the device."""
     dst = skb.dst
     iph = skb.nh4
@@ -255,7 +258,7 @@ def ip_finish_output2(net: "Net", skb: SkBuff) -> int:
     return neigh.resolve_output(skb)
 
 
-def ip_fragment(net: "Net", skb: SkBuff, mtu: int) -> int:
+def ip_fragment(net: Net, skb: SkBuff, mtu: int) -> int:
     """Fragment unless DF forbids it; then report EMSGSIZE and "fragmentation needed"."""
     iph = skb.nh4
     assert iph is not None
@@ -269,7 +272,7 @@ def ip_fragment(net: "Net", skb: SkBuff, mtu: int) -> int:
     return ip_do_fragment(net, skb, mtu)
 
 
-def ip_do_fragment(net: "Net", skb: SkBuff, mtu: int) -> int:
+def ip_do_fragment(net: Net, skb: SkBuff, mtu: int) -> int:
     """Cut a packet into fragments and send them in order, RFC 791 3.2."""
     iph = skb.nh4
     assert iph is not None
@@ -349,7 +352,7 @@ def ip_sk_ignore_df(pmtudisc: int) -> bool:
     return pmtudisc < IP_PMTUDISC_DO or pmtudisc == IP_PMTUDISC_OMIT
 
 
-def ip_select_ident(net: "Net", skb: SkBuff, sk: "InetSock | None", segs: int) -> None:
+def ip_select_ident(net: Net, skb: SkBuff, sk: InetSock | None, segs: int) -> None:
     """Give a packet its identification: the socket's own count, 0 for an unconnected DF packet, else a hashed count."""
     iph = skb.nh4
     assert iph is not None
@@ -362,7 +365,7 @@ def ip_select_ident(net: "Net", skb: SkBuff, sk: "InetSock | None", segs: int) -
         iph.id = next_ident(net, iph, segs)
 
 
-def next_ident(net: "Net", iph: Iphdr, segs: int) -> int:
+def next_ident(net: Net, iph: Iphdr, segs: int) -> int:
     """Draw from the counter that packets between these addresses share."""
     kernel = net.kernel
     if not kernel.ip_idents:
@@ -413,7 +416,7 @@ class InetCork:
         self.transhdrlen = 0
 
 
-def ip_setup_cork(sk: "InetSock", cork: InetCork, ipc: IpcmCookie, rt: Dst) -> int:
+def ip_setup_cork(sk: InetSock, cork: InetCork, ipc: IpcmCookie, rt: Dst) -> int:
     """Start a datagram: 0 or -EINVAL, -ENETUNREACH."""
     mtu = rt.get_mtu() if ip_sk_use_pmtu(sk.pmtudisc) else min(rt.dev.mtu, IP_MAX_MTU)
     if mtu < 68:
@@ -429,7 +432,7 @@ def ip_setup_cork(sk: "InetSock", cork: InetCork, ipc: IpcmCookie, rt: Dst) -> i
     return 0
 
 
-def ip_append_data(sk: "InetSock", cork: InetCork, data: bytes, transhdrlen: int, ipc: IpcmCookie, rt: Dst) -> int:
+def ip_append_data(sk: InetSock, cork: InetCork, data: bytes, transhdrlen: int, ipc: IpcmCookie, rt: Dst) -> int:
     """Append bytes to a datagram: 0, -EMSGSIZE, or -ENOBUFS when its fragments exceed twice the send buffer.
 
     `transhdrlen` counts for the first piece only. Waiting for room in the send buffer is the caller's."""
@@ -456,7 +459,7 @@ def ip_append_data(sk: "InetSock", cork: InetCork, data: bytes, transhdrlen: int
     return 0
 
 
-def _check_size(sk: "InetSock", cork: InetCork, more: int) -> int:
+def _check_size(sk: InetSock, cork: InetCork, more: int) -> int:
     """Refuse a datagram that is too long: for IPv4, or for the path when it may not be fragmented."""
     fragheaderlen = 20 + len(cork.opt)
     limit = 0xFFFF if ip_sk_ignore_df(sk.pmtudisc) else cork.fragsize
@@ -484,7 +487,7 @@ def _buffer_truesize(size: int) -> int:
     return skb_head_truesize(28 + 31) + size - 28
 
 
-def ip_make_pending_skb(sk: "InetSock", cork: InetCork, fl4: Flowi4) -> SkBuff:
+def ip_make_pending_skb(sk: InetSock, cork: InetCork, fl4: Flowi4) -> SkBuff:
     """Finish a datagram: a packet with IP header and route, to which the transport adds its header (`skb.h`)."""
     rt = cork.dst
     assert rt is not None
@@ -524,7 +527,7 @@ def ip_make_pending_skb(sk: "InetSock", cork: InetCork, fl4: Flowi4) -> SkBuff:
     return skb
 
 
-def ip_make_skb(sk: "InetSock", fl4: Flowi4, data: bytes, transhdrlen: int, ipc: IpcmCookie, rt: Dst) -> tuple[int, SkBuff | None]:
+def ip_make_skb(sk: InetSock, fl4: Flowi4, data: bytes, transhdrlen: int, ipc: IpcmCookie, rt: Dst) -> tuple[int, SkBuff | None]:
     """Make a datagram in one go: (0, packet) or (-errno, None)."""
     cork = InetCork()
     err = ip_append_data(sk, cork, data, transhdrlen, ipc, rt)
@@ -540,7 +543,7 @@ def ip_flush_pending_frames(cork: InetCork) -> None:
     cork.length = 0
 
 
-def ip_push_pending_frames(sk: "InetSock", cork: InetCork, fl4: Flowi4, h: "L4Header | None") -> int:
+def ip_push_pending_frames(sk: InetSock, cork: InetCork, fl4: Flowi4, h: L4Header | None) -> int:
     """Finish a corked datagram with its transport header and send it: 0 or -errno."""
     skb = ip_make_pending_skb(sk, cork, fl4)
     skb.h = h

@@ -3,7 +3,7 @@
 Integers may also be given as one byte. Left out: multicast routing (MRT_*), netfilter's options, IPsec policies, which give the
 errors of a kernel that has none."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import dev_get_by_index
 from twinsock.kernel.net.core.sock import lock_sock, release_sock
@@ -33,7 +33,10 @@ from twinsock.uapi.errno import (
 from twinsock.uapi.in6 import IPV6_XFRM_POLICY
 from twinsock.uapi.socket import AF_INET, AF_INET6, SOCK_RAW, SOCK_STREAM
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 _NOT_HERE: Final = 1  # the option belongs to another group
@@ -78,14 +81,14 @@ _INT_OPTIONS: Final = (
 )
 
 
-def ip_setsockopt(task: "Task", sk: InetSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+def ip_setsockopt(task: Task, sk: InetSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
     """Set an option of level IPPROTO_IP: 0 or -errno; other levels are -ENOPROTOOPT."""
     if level != in_.IPPROTO_IP:
         return -ENOPROTOOPT
     return do_ip_setsockopt(task, sk, optname, optval, optlen)
 
 
-def do_ip_setsockopt(task: "Task", sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
+def do_ip_setsockopt(task: Task, sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
     """Set an option: 0 or -errno."""
     val = 0
     if optname in _BITS or optname in _INT_OPTIONS:
@@ -103,7 +106,7 @@ def do_ip_setsockopt(task: "Task", sk: InetSock, optname: int, optval: bytes | N
     return ret
 
 
-def _set_bit(task: "Task", sk: InetSock, optname: int, val: int, optlen: int) -> int:
+def _set_bit(task: Task, sk: InetSock, optname: int, val: int, optlen: int) -> int:
     if optname in (in_.IP_HDRINCL, in_.IP_NODEFRAG) and sk.sk_type != SOCK_RAW:
         return -ENOPROTOOPT
     if optname == in_.IP_TRANSPARENT and val:
@@ -171,7 +174,7 @@ def ip_sock_set_tos(sk: InetSock, val: int) -> None:
         sk.sk_dst_cache = None
 
 
-def _set_locked(task: "Task", sk: InetSock, optname: int, val: int, optval: bytes | None, optlen: int) -> int:
+def _set_locked(task: Task, sk: InetSock, optname: int, val: int, optval: bytes | None, optlen: int) -> int:
     if optname == in_.IP_OPTIONS:
         if optlen > MAX_IPOPTLEN:
             return -EINVAL
@@ -235,7 +238,7 @@ def _set_multicast_if(sk: InetSock, optval: bytes | None, optlen: int) -> int:
     return 0
 
 
-def xfrm_user_policy(task: "Task", sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
+def xfrm_user_policy(task: Task, sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
     """Refuse as a kernel without IPsec policies does."""
     if not task.ns_capable(sk.sk_net.user_ns, CAP_NET_ADMIN):
         return -EPERM
@@ -362,7 +365,7 @@ def _group_filter(sk: InetSock, optval: bytes | None, optlen: int) -> int:
 # Reading
 
 
-def ip_getsockopt(task: "Task", sk: InetSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+def ip_getsockopt(task: Task, sk: InetSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
     """Read an option of level IPPROTO_IP: (0 or -errno, value); other levels are -EOPNOTSUPP."""
     if level != in_.IPPROTO_IP:
         return -EOPNOTSUPP, b""

@@ -3,7 +3,7 @@
 The port of the address is the echo identifier; the kernel fills it in, and hands replies and errors with it to the socket.
 IPv6 echoes are in ipv6/ping.py."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.datagram import skb_free_datagram, skb_recv_datagram, sock_queue_rcv_skb
 from twinsock.kernel.net.core.net import Msghdr
@@ -72,7 +72,10 @@ from twinsock.uapi.socket import AF_INET, AF_UNSPEC, MSG_DONTWAIT, MSG_ERRQUEUE,
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 from twinsock.wire.icmp import ICMP_HEADER_LEN, Icmphdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
 
@@ -82,7 +85,7 @@ PING_HTABLE_SIZE: Final = 64
 class PingSock(InetSock):
     """A ping socket: `sk_num` is its identifier."""
 
-    def __init__(self, net: "Net", family: int, prot: Proto, type_: int, protocol: int) -> None:
+    def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
         self.ping_hashed = False
 
@@ -101,11 +104,11 @@ class PingTable:
         self.hash: list[list[PingSock]] = [[] for _ in range(PING_HTABLE_SIZE)]
         self.rover = 0
 
-    def slot(self, net: "Net", ident: int) -> list[PingSock]:
+    def slot(self, net: Net, ident: int) -> list[PingSock]:
         """Return the chain of an identifier."""
         return self.hash[ident & (PING_HTABLE_SIZE - 1)]
 
-    def lookup(self, net: "Net", family: int, ident: int, daddr: int, v6_daddr: bytes, dif: int) -> PingSock | None:
+    def lookup(self, net: Net, family: int, ident: int, daddr: int, v6_daddr: bytes, dif: int) -> PingSock | None:
         """Find the socket that sent the echo with this identifier from the address that was answered."""
         for sk in self.slot(net, ident):
             if sk.sk_net is not net or sk.sk_num != ident or sk.sk_family != family:
@@ -120,7 +123,7 @@ class PingTable:
             return sk
         return None
 
-    def sockets(self, net: "Net", family: int) -> list[tuple[int, Sock]]:
+    def sockets(self, net: Net, family: int) -> list[tuple[int, Sock]]:
         """List the sockets as /proc/net/icmp does: (bucket number, socket)."""
         found: list[tuple[int, Sock]] = []
         for bucket in range(PING_HTABLE_SIZE):
@@ -137,7 +140,7 @@ class PingProto(Proto):
         super().__init__(name, obj_size)
         self.ping_table = table
 
-    def may_create(self, task: "Task", sk: Sock) -> int:
+    def may_create(self, task: Task, sk: Sock) -> int:
         """net.ipv4.ping_group_range must hold one of the task's groups."""
         low, high = sk.sk_net.ipv4.ping_group_range
         for gid in [task.cred.egid, *task.cred.groups]:
@@ -145,7 +148,7 @@ class PingProto(Proto):
                 return 0
         return -EACCES
 
-    def close(self, task: "Task | None", sk: Sock, timeout_ns: int) -> None:
+    def close(self, task: Task | None, sk: Sock, timeout_ns: int) -> None:
         """ping_close()."""
         sk_common_release(sk)
 
@@ -163,7 +166,7 @@ class PingProto(Proto):
             sk.inet_sport = 0
             sk.sk_net.sock_prot_inuse_add(self, -1)
 
-    def bind(self, task: "Task", sk: Sock, addr: bytes) -> int:
+    def bind(self, task: Task, sk: Sock, addr: bytes) -> int:
         """ping_bind()."""
         assert isinstance(sk, PingSock)
         lock_sock(sk)
@@ -213,7 +216,7 @@ class PingProto(Proto):
         """Forget the address."""
         sk.sk_rcv_saddr = sk.inet_saddr = 0
 
-    def connect(self, task: "Task", sk: Sock, addr: bytes) -> int:
+    def connect(self, task: Task, sk: Sock, addr: bytes) -> int:
         """ip4_datagram_connect()."""
         assert isinstance(sk, InetSock)
         return ip4_datagram_connect(sk, addr)
@@ -223,17 +226,17 @@ class PingProto(Proto):
         assert isinstance(sk, InetSock)
         return udp_disconnect(sk)
 
-    def sendmsg(self, task: "Task", sk: Sock, msg: Msghdr) -> int:
+    def sendmsg(self, task: Task, sk: Sock, msg: Msghdr) -> int:
         """ping_v4_sendmsg()."""
         assert isinstance(sk, PingSock)
         return ping_v4_sendmsg(task, sk, msg)
 
-    def recvmsg(self, task: "Task", sk: Sock, msg: Msghdr, flags: int) -> int:
+    def recvmsg(self, task: Task, sk: Sock, msg: Msghdr, flags: int) -> int:
         """ping_recvmsg()."""
         assert isinstance(sk, PingSock)
         return self.receive(task, sk, msg, flags)
 
-    def receive(self, task: "Task", sk: PingSock, msg: Msghdr, flags: int) -> int:
+    def receive(self, task: Task, sk: PingSock, msg: Msghdr, flags: int) -> int:
         """Receive an echo reply, ICMP header included: bytes or -errno."""
         if flags & MSG_OOB:
             return -EOPNOTSUPP
@@ -265,12 +268,12 @@ class PingProto(Proto):
         """There is none."""
         return -ENOIOCTLCMD, 0
 
-    def setsockopt(self, task: "Task", sk: Sock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """ip_setsockopt()."""
         assert isinstance(sk, InetSock)
         return ip_setsockopt(task, sk, level, optname, optval, optlen)
 
-    def getsockopt(self, task: "Task", sk: Sock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """ip_getsockopt()."""
         assert isinstance(sk, InetSock)
         return ip_getsockopt(task, sk, level, optname, optval, optlen)
@@ -317,7 +320,7 @@ def ping_common_sendmsg(msg: Msghdr, echo: int) -> int:
     return 0 if msg.data[msg.offset] == echo and msg.data[msg.offset + 1] == 0 else -EINVAL
 
 
-def ping_v4_sendmsg(task: "Task", sk: PingSock, msg: Msghdr) -> int:
+def ping_v4_sendmsg(task: Task, sk: PingSock, msg: Msghdr) -> int:
     """Send an echo request: bytes or -errno."""
     length = msg.remaining()
     err = ping_common_sendmsg(msg, ICMP_ECHO)

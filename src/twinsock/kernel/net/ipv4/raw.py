@@ -3,7 +3,7 @@
 They get copies of whole packets, header included, before the transport does; they send payloads of their protocol, or whole packets
 with IP_HDRINCL."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.datagram import skb_free_datagram, skb_recv_datagram, sock_queue_rcv_skb
 from twinsock.kernel.net.core.net import Msghdr
@@ -79,7 +79,10 @@ from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED
 from twinsock.wire import ip as wire_ip
 from twinsock.wire.l4 import pseudo_sum4
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
 
@@ -90,7 +93,7 @@ RAW_HTABLE_SIZE: Final = 256
 class RawSock(InetSock):
     """`struct raw_sock`."""
 
-    def __init__(self, net: "Net", family: int, prot: Proto, type_: int, protocol: int) -> None:
+    def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
         self.filter = 0  # ICMP_FILTER: bit n drops ICMP type n
         self.cork = InetCork()
@@ -112,14 +115,14 @@ class RawProto(Proto):
         super().__init__(name, obj_size)
         self.tables: dict[int, list[HlistHead]] = {}  # by namespace: `struct raw_hashinfo`
 
-    def table(self, net: "Net") -> list[HlistHead]:
+    def table(self, net: Net) -> list[HlistHead]:
         """Return the sockets of a namespace by protocol."""
         table = self.tables.get(net.inum)
         if table is None:
             table = self.tables[net.inum] = [HlistHead() for _ in range(RAW_HTABLE_SIZE)]
         return table
 
-    def sockets(self, net: "Net") -> list[tuple[int, Sock]]:
+    def sockets(self, net: Net) -> list[tuple[int, Sock]]:
         """List the sockets as /proc/net/raw does: (bucket number, socket)."""
         found: list[tuple[int, Sock]] = []
         if net.inum in self.tables:
@@ -142,7 +145,7 @@ class RawProto(Proto):
         if sk_del_node_init(sk):
             sk.sk_net.sock_prot_inuse_add(self, -1)
 
-    def close(self, task: "Task | None", sk: Sock, timeout_ns: int) -> None:
+    def close(self, task: Task | None, sk: Sock, timeout_ns: int) -> None:
         """raw_close()."""
         sk_common_release(sk)
 
@@ -151,7 +154,7 @@ class RawProto(Proto):
         assert isinstance(sk, RawSock)
         ip_flush_pending_frames(sk.cork)
 
-    def bind(self, task: "Task", sk: Sock, addr: bytes) -> int:
+    def bind(self, task: Task, sk: Sock, addr: bytes) -> int:
         """raw_bind()."""
         assert isinstance(sk, RawSock)
         lock_sock(sk)
@@ -159,7 +162,7 @@ class RawProto(Proto):
         release_sock(sk)
         return err
 
-    def connect(self, task: "Task", sk: Sock, addr: bytes) -> int:
+    def connect(self, task: Task, sk: Sock, addr: bytes) -> int:
         """ip4_datagram_connect()."""
         assert isinstance(sk, InetSock)
         return ip4_datagram_connect(sk, addr)
@@ -177,12 +180,12 @@ class RawProto(Proto):
             return 0, sk.sk_receive_queue[0].len if sk.sk_receive_queue else 0
         return -ENOIOCTLCMD, 0
 
-    def sendmsg(self, task: "Task", sk: Sock, msg: Msghdr) -> int:
+    def sendmsg(self, task: Task, sk: Sock, msg: Msghdr) -> int:
         """raw_sendmsg()."""
         assert isinstance(sk, RawSock)
         return raw_sendmsg(task, sk, msg)
 
-    def recvmsg(self, task: "Task", sk: Sock, msg: Msghdr, flags: int) -> int:
+    def recvmsg(self, task: Task, sk: Sock, msg: Msghdr, flags: int) -> int:
         """raw_recvmsg()."""
         assert isinstance(sk, RawSock)
         return raw_recvmsg(task, sk, msg, flags)
@@ -198,7 +201,7 @@ class RawProto(Proto):
         sk.inet_assign_bit(INET_FLAGS_RTALERT, on)
         return 0
 
-    def setsockopt(self, task: "Task", sk: Sock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """raw_setsockopt()."""
         assert isinstance(sk, RawSock)
         if level != SOL_RAW:
@@ -215,7 +218,7 @@ class RawProto(Proto):
         sk.filter = int.from_bytes(optval[:size] + old[size:], "little")
         return 0
 
-    def getsockopt(self, task: "Task", sk: Sock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """raw_getsockopt()."""
         assert isinstance(sk, RawSock)
         if level != SOL_RAW:
@@ -245,7 +248,7 @@ def raw_bind(sk: RawSock, addr: bytes) -> int:
 # Sending
 
 
-def raw_sendmsg(task: "Task", sk: RawSock, msg: Msghdr) -> int:
+def raw_sendmsg(task: Task, sk: RawSock, msg: Msghdr) -> int:
     """Send a payload, or with IP_HDRINCL a packet: bytes or -errno."""
     length = msg.remaining()
     if length > 0xFFFF:
@@ -311,7 +314,7 @@ def _raw_route(sk: RawSock, msg: Msghdr, ipc: IpcmCookie, daddr: int, hdrincl: b
     return 0, rt, fl4
 
 
-def _raw_append(task: "Task", sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtable, ipc: IpcmCookie) -> int:
+def _raw_append(task: Task, sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtable, ipc: IpcmCookie) -> int:
     cork = sk.cork
     if cork.dst is None:
         sk.cork_fl4 = fl4
@@ -334,7 +337,7 @@ def _raw_append(task: "Task", sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtable,
     return 0 if err == -ENOBUFS and not sk.inet_test_bit(INET_FLAGS_RECVERR) else err
 
 
-def raw_send_hdrinc(task: "Task", sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtable, ipc: IpcmCookie) -> int:
+def raw_send_hdrinc(task: Task, sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtable, ipc: IpcmCookie) -> int:
     """Send a packet whose header the program wrote: the kernel fills in length, checksum, a zero source and a zero id."""
     net = sk.sk_net
     length = msg.remaining()
@@ -380,7 +383,7 @@ def raw_send_hdrinc(task: "Task", sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rta
 # Receiving
 
 
-def raw_recvmsg(task: "Task", sk: RawSock, msg: Msghdr, flags: int) -> int:
+def raw_recvmsg(task: Task, sk: RawSock, msg: Msghdr, flags: int) -> int:
     """Receive a packet with its header: bytes or -errno."""
     if flags & MSG_OOB:
         return -EOPNOTSUPP

@@ -3,7 +3,7 @@
 `ip_route_output_flow` for what this host sends, `ip_route_input` for what arrives. Both give an `Rtable`. Left out: multicast
 routing, redirects (received ones are ignored)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dev import LOOPBACK_IFINDEX, dev_get_by_index
@@ -34,7 +34,10 @@ from twinsock.uapi.rtnetlink import (
     RTN_UNREACHABLE,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.sock import Sock
@@ -98,7 +101,7 @@ _IN_ERROR: Final = 3
 class Rtable(Dst):
     """`struct rtable`: an IPv4 route for one destination."""
 
-    def __init__(self, dev: "NetDevice", handlers: RtHandlers, daddr: int) -> None:
+    def __init__(self, dev: NetDevice, handlers: RtHandlers, daddr: int) -> None:
         super().__init__(dev)
         self.handlers = handlers
         self.genid = self.net.ipv4.rt_genid
@@ -176,7 +179,7 @@ class Rtable(Dst):
         net.ipv4.fib.exceptions[self.daddr] = PmtuException(mtu, locked, expires)
 
 
-def ip_route_output_flow(net: "Net", fl4: Flowi4, sk: "Sock | None") -> tuple[int, Rtable | None]:
+def ip_route_output_flow(net: Net, fl4: Flowi4, sk: Sock | None) -> tuple[int, Rtable | None]:
     """Find the way for a packet of ours: (0, route) or (-errno, None); `fl4.saddr` is filled in."""
     fib = net.ipv4.fib
     handlers = net.kernel.rt_handlers
@@ -218,7 +221,7 @@ def ip_route_output_flow(net: "Net", fl4: Flowi4, sk: "Sock | None") -> tuple[in
 _FLOWI_MAKE_NOW: Final = 1 << 30
 
 
-def _check_given(net: "Net", fl4: Flowi4) -> tuple[int, "NetDevice | None"]:
+def _check_given(net: Net, fl4: Flowi4) -> tuple[int, NetDevice | None]:
     """Check the source and device that the flow names; _FLOWI_MAKE_NOW says that no lookup is needed."""
     saddr = fl4.saddr
     daddr = fl4.daddr
@@ -254,7 +257,7 @@ def _check_given(net: "Net", fl4: Flowi4) -> tuple[int, "NetDevice | None"]:
     return 0, dev
 
 
-def fib_result_prefsrc(net: "Net", res: FibResult) -> int:
+def fib_result_prefsrc(net: Net, res: FibResult) -> int:
     """Return the source address that a route prefers."""
     fi = res.fi
     if fi.prefsrc:
@@ -262,7 +265,7 @@ def fib_result_prefsrc(net: "Net", res: FibResult) -> int:
     return inet_select_addr(fi.dev, fi.gw, fi.scope, net)
 
 
-def _mkroute_output(fl4: Flowi4, type_: int, res: FibResult | None, dev: "NetDevice", handlers: RtHandlers) -> tuple[int, Rtable | None]:
+def _mkroute_output(fl4: Flowi4, type_: int, res: FibResult | None, dev: NetDevice, handlers: RtHandlers) -> tuple[int, Rtable | None]:
     in_dev = dev.ip_ptr
     if in_dev is None:
         return -EINVAL, None
@@ -301,7 +304,7 @@ def _mkroute_output(fl4: Flowi4, type_: int, res: FibResult | None, dev: "NetDev
 # Packets that arrive.
 
 
-def ip_route_input(skb: SkBuff, dev: "NetDevice") -> str:
+def ip_route_input(skb: SkBuff, dev: NetDevice) -> str:
     """Give a received packet its route (`skb.dst`): "" or the reason for which to drop it."""
     net = dev.net
     iph = skb.nh4
@@ -321,7 +324,7 @@ def ip_route_input(skb: SkBuff, dev: "NetDevice") -> str:
     return reason
 
 
-def _route_input_slow(fib: FibTables, skb: SkBuff, daddr: int, saddr: int, dev: "NetDevice") -> tuple[str, Rtable | None]:
+def _route_input_slow(fib: FibTables, skb: SkBuff, daddr: int, saddr: int, dev: NetDevice) -> tuple[str, Rtable | None]:
     net = dev.net
     in_dev = dev.ip_ptr
     handlers = net.kernel.rt_handlers
@@ -376,7 +379,7 @@ def _route_input_slow(fib: FibTables, skb: SkBuff, daddr: int, saddr: int, dev: 
     return "", rt
 
 
-def _route_input_mc(skb: SkBuff, daddr: int, saddr: int, dev: "NetDevice", handlers: RtHandlers) -> tuple[str, Rtable | None]:
+def _route_input_mc(skb: SkBuff, daddr: int, saddr: int, dev: NetDevice, handlers: RtHandlers) -> tuple[str, Rtable | None]:
     in_dev = dev.ip_ptr
     assert in_dev is not None
     iph = skb.nh4
@@ -396,7 +399,7 @@ def _route_input_mc(skb: SkBuff, daddr: int, saddr: int, dev: "NetDevice", handl
     return "", rt
 
 
-def _brd_input(fib: FibTables, daddr: int, saddr: int, dev: "NetDevice", handlers: RtHandlers) -> tuple[str, Rtable | None]:
+def _brd_input(fib: FibTables, daddr: int, saddr: int, dev: NetDevice, handlers: RtHandlers) -> tuple[str, Rtable | None]:
     in_dev = dev.ip_ptr
     assert in_dev is not None
     if saddr:
@@ -410,7 +413,7 @@ def _brd_input(fib: FibTables, daddr: int, saddr: int, dev: "NetDevice", handler
     return "", rt
 
 
-def _error_route(dev: "NetDevice", handlers: RtHandlers, daddr: int, error: int) -> Rtable:
+def _error_route(dev: NetDevice, handlers: RtHandlers, daddr: int, error: int) -> Rtable:
     rt = Rtable(dev, handlers, daddr)
     rt.type = RTN_UNREACHABLE
     rt.error = error
@@ -422,7 +425,7 @@ def _source_reason(verdict: int) -> str:
     return dropreason.IP_RPFILTER if verdict == -EXDEV else dropreason.IP_LOCAL_SOURCE
 
 
-def sk_dst_check(sk: "Sock") -> Dst | None:
+def sk_dst_check(sk: Sock) -> Dst | None:
     """Return the route that a socket holds, unless the tables have changed since."""
     dst = sk.sk_dst_cache
     if dst is not None and not dst.check():
@@ -431,12 +434,12 @@ def sk_dst_check(sk: "Sock") -> Dst | None:
     return dst
 
 
-def sk_dst_set(sk: "Sock", dst: Dst | None) -> None:
+def sk_dst_set(sk: Sock, dst: Dst | None) -> None:
     """Make a socket hold a route."""
     sk.sk_dst_cache = dst
 
 
-def ipv4_update_pmtu(net: "Net", daddr: int, saddr: int, mtu: int, oif: int, proto: int) -> None:
+def ipv4_update_pmtu(net: Net, daddr: int, saddr: int, mtu: int, oif: int, proto: int) -> None:
     """Learn a path MTU for the way to `daddr`, as raw and UDP error handlers do."""
     fl4 = Flowi4(daddr, saddr, proto, oif=oif)
     fl4.flags = FLOWI_FLAG_ANYSRC

@@ -3,13 +3,16 @@
 The number holds a keyed hash of the connection, a minute counter in its top byte and the index of an MSS class. The hash is
 SipHash, the layout is Linux's; nobody but the host itself reads a cookie. Left out: BPF cookies."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.lib.siphash import siphash
 from twinsock.kernel.net.ipv4.tcp_sock import M32, TcpRequestSock, TcpSkb
 from twinsock.uapi.snmp import LINUX_MIB_SYNCOOKIESSENT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 COOKIEBITS: Final = 24
@@ -24,12 +27,12 @@ TS_OPT_SACK: Final = 0x10
 TS_OPT_ECN: Final = 0x20
 
 
-def _minute(net: "Net") -> int:
+def _minute(net: Net) -> int:
     """Return the counter that ages cookies: one per 60 s."""
     return net.kernel.clock.jiffies() // (60 * net.kernel.clock.hz)
 
 
-def _hash(net: "Net", addrs: bytes, sport: int, dport: int, count: int, which: int) -> int:
+def _hash(net: Net, addrs: bytes, sport: int, dport: int, count: int, which: int) -> int:
     data = addrs + sport.to_bytes(2, "big") + dport.to_bytes(2, "big") + (count & M32).to_bytes(4, "big") + bytes((which,))
     return siphash(net.kernel.syncookie_secret, data) & M32
 
@@ -72,7 +75,7 @@ def check_cookie(req: TcpRequestSock, cookie: int, sseq: int) -> int:
     return table[index] if index < len(table) else 0
 
 
-def cookie_timestamp_decode(net: "Net", req: TcpRequestSock, tsecr: int, has_ts: bool) -> bool:
+def cookie_timestamp_decode(net: Net, req: TcpRequestSock, tsecr: int, has_ts: bool) -> bool:
     """Read window scale, SACK and ECN from the echoed timestamp; false when they contradict the sysctls."""
     if not has_ts:
         return True

@@ -1,6 +1,6 @@
 """sendmsg(2), recvmsg(2), poll(2) and ioctl(2) of TCP (Linux: net/ipv4/tcp.c; sheets 05 and 06)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.select import poll_wait
 from twinsock.kernel.net.core.net import SOCK_NOSPACE
@@ -88,8 +88,10 @@ from twinsock.uapi.sockios import SIOCATMARK, SIOCINQ, SIOCOUTQ, SIOCOUTQNSD
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_FIN, TCPHDR_PSH, TCPHDR_SYN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
+    from typing import Final
 
     from twinsock.kernel.fs.select import PollTable
     from twinsock.kernel.net.core.net import Msghdr, Socket
@@ -103,7 +105,7 @@ _OPENING: Final = 1 << TCP_SYN_SENT | 1 << TCP_SYN_RECV
 # ---- sending
 
 
-def tcp_sendmsg(task: "Task", sk: TcpSock, msg: "Msghdr") -> int:
+def tcp_sendmsg(task: Task, sk: TcpSock, msg: Msghdr) -> int:
     """Send on a stream, send(2): bytes accepted or -errno."""
     lock_sock(sk)
     ret = tcp_sendmsg_locked(task, sk, msg)
@@ -114,7 +116,7 @@ def tcp_sendmsg(task: "Task", sk: TcpSock, msg: "Msghdr") -> int:
 class _Sending:
     """What one call carries through the send loop."""
 
-    def __init__(self, sk: TcpSock, msg: "Msghdr") -> None:
+    def __init__(self, sk: TcpSock, msg: Msghdr) -> None:
         self.msg = msg
         self.flags = msg.flags
         self.timeo = 0
@@ -126,7 +128,7 @@ class _Sending:
         self.sockc = SockcmCookie(sk)
 
 
-def tcp_sendmsg_locked(task: "Task", sk: TcpSock, msg: "Msghdr") -> int:
+def tcp_sendmsg_locked(task: Task, sk: TcpSock, msg: Msghdr) -> int:
     """Do tcp_sendmsg's work; the caller holds the socket."""
     call = _Sending(sk, msg)
     flags = call.flags
@@ -161,12 +163,12 @@ def tcp_sendmsg_locked(task: "Task", sk: TcpSock, msg: "Msghdr") -> int:
     return call.copied + call.copied_syn
 
 
-def _send_cmsgs(task: "Task", sk: TcpSock, msg: "Msghdr", call: _Sending) -> int:
+def _send_cmsgs(task: Task, sk: TcpSock, msg: Msghdr, call: _Sending) -> int:
     err, cmsgs = for_each_cmsghdr(msg.control)
     return err or sock_cmsg_send(task, sk, cmsgs, call.sockc)
 
 
-def _out_err(task: "Task", sk: TcpSock, call: _Sending, err: int) -> int:
+def _out_err(task: Task, sk: TcpSock, call: _Sending, err: int) -> int:
     """Report a failed call: nothing was accepted."""
     if call.uarg is not None:
         msg_zerocopy_abort(sk, call.uarg)
@@ -177,7 +179,7 @@ def _out_err(task: "Task", sk: TcpSock, call: _Sending, err: int) -> int:
     return err
 
 
-def _send_loop(task: "Task", sk: TcpSock, call: _Sending) -> int:
+def _send_loop(task: Task, sk: TcpSock, call: _Sending) -> int:
     """Copy the message into segments, sending on the way: 0 or -errno."""
     msg = call.msg
     flags = call.flags
@@ -266,7 +268,7 @@ def _remove_empty_skb(sk: TcpSock) -> None:
         tcp_wmem_free_skb(sk, skb)
 
 
-def _wait_for_space(task: "Task", sk: TcpSock, call: _Sending) -> int:
+def _wait_for_space(task: Task, sk: TcpSock, call: _Sending) -> int:
     """The send buffer is full: push what is there, sleep until there is room: 0 or -errno."""
     sock = sk.sk_socket
     if sock is not None:
@@ -314,7 +316,7 @@ def tcp_rate_check_app_limited(sk: TcpSock) -> None:
         sk.app_limited = sk.delivered + tcp_packets_in_flight(sk) or 1
 
 
-def sk_stream_error(task: "Task", sk: TcpSock, flags: int, err: int) -> int:
+def sk_stream_error(task: Task, sk: TcpSock, flags: int, err: int) -> int:
     """Turn EPIPE into the pending error, or into SIGPIPE as well."""
     if err == -EPIPE:
         err = sock_error(sk) or -EPIPE
@@ -323,7 +325,7 @@ def sk_stream_error(task: "Task", sk: TcpSock, flags: int, err: int) -> int:
     return err
 
 
-def sk_stream_wait_connect(task: "Task", sk: TcpSock, timeo: int) -> tuple[int, int]:
+def sk_stream_wait_connect(task: Task, sk: TcpSock, timeo: int) -> tuple[int, int]:
     """Wait until a connection is open: (0 or -errno, time left)."""
     sock = sk.sk_socket
     while True:
@@ -346,7 +348,7 @@ def sk_stream_wait_connect(task: "Task", sk: TcpSock, timeo: int) -> tuple[int, 
         sk.write_pending -= 1
 
 
-def sk_stream_wait_memory(task: "Task", sk: TcpSock, timeo: int) -> tuple[int, int]:
+def sk_stream_wait_memory(task: Task, sk: TcpSock, timeo: int) -> tuple[int, int]:
     """Wait until the send buffer takes a new segment: (0 or -errno, time left)."""
     sock = sk.sk_socket
     while True:
@@ -377,7 +379,7 @@ def sk_stream_wait_memory(task: "Task", sk: TcpSock, timeo: int) -> tuple[int, i
 class _Reading:
     """What one call carries through the receive loop."""
 
-    def __init__(self, sk: TcpSock, msg: "Msghdr", flags: int) -> None:
+    def __init__(self, sk: TcpSock, msg: Msghdr, flags: int) -> None:
         self.msg = msg
         self.flags = flags
         self.peek = bool(flags & MSG_PEEK)
@@ -389,7 +391,7 @@ class _Reading:
         self.stamp_skb: TcpSkb | None = None
 
 
-def tcp_recvmsg(task: "Task", sk: TcpSock, msg: "Msghdr", flags: int) -> int:
+def tcp_recvmsg(task: Task, sk: TcpSock, msg: Msghdr, flags: int) -> int:
     """Receive from a stream, recv(2): bytes delivered or -errno."""
     lock_sock(sk)
     if sk.sk_state == TCP_LISTEN:
@@ -407,7 +409,7 @@ def tcp_recvmsg(task: "Task", sk: TcpSock, msg: "Msghdr", flags: int) -> int:
     return ret
 
 
-def _recv_loop(task: "Task", sk: TcpSock, call: _Reading) -> int:
+def _recv_loop(task: Task, sk: TcpSock, call: _Reading) -> int:
     flags = call.flags
     timeo = sock_rcvtimeo(sk, bool(flags & MSG_DONTWAIT))
     target = sock_rcvlowat(sk, bool(flags & MSG_WAITALL), call.left)
@@ -442,7 +444,7 @@ def _recv_loop(task: "Task", sk: TcpSock, call: _Reading) -> int:
     return call.copied
 
 
-def _must_stop(task: "Task", sk: TcpSock, call: _Reading, timeo: int) -> tuple[bool, int]:
+def _must_stop(task: Task, sk: TcpSock, call: _Reading, timeo: int) -> tuple[bool, int]:
     """Tell whether waiting is pointless or forbidden, and what to return when nothing was read."""
     if call.copied:
         stop = timeo == 0 or sk.sk_err != 0 or sk.sk_state == TCP_CLOSE or bool(sk.sk_shutdown & RCV_SHUTDOWN) or task.signal_pending()
@@ -486,7 +488,7 @@ def _take_available(sk: TcpSock, call: _Reading) -> int:
     return 0
 
 
-def _copy_from(sk: TcpSock, call: _Reading, queue: "deque[SkBuff]", skb: TcpSkb, offset: int) -> int:
+def _copy_from(sk: TcpSock, call: _Reading, queue: deque[SkBuff], skb: TcpSkb, offset: int) -> int:
     used = min(skb.len - offset, call.left)
     if sk.urg_data:
         urg_offset = (sk.urg_seq - call.seq) & M32
@@ -532,13 +534,13 @@ def _copy_from(sk: TcpSock, call: _Reading, queue: "deque[SkBuff]", skb: TcpSkb,
     return 1
 
 
-def _eat(sk: TcpSock, queue: "deque[SkBuff]", skb: TcpSkb) -> None:
+def _eat(sk: TcpSock, queue: deque[SkBuff], skb: TcpSkb) -> None:
     """Free a segment that was read; it is the first of the queue."""
     queue.popleft()
     sk.sk_rmem_alloc -= skb.charged
 
 
-def sk_wait_data(task: "Task", sk: TcpSock, timeo: int) -> int:
+def sk_wait_data(task: Task, sk: TcpSock, timeo: int) -> int:
     """Sleep until something happens on the socket; return the time left."""
     sock = sk.sk_socket
     if sock is None:
@@ -574,7 +576,7 @@ def tcp_cleanup_rbuf(sk: TcpSock, copied: int) -> None:
         tcp_send_ack(sk)
 
 
-def tcp_recv_urg(sk: TcpSock, msg: "Msghdr", flags: int) -> int:
+def tcp_recv_urg(sk: TcpSock, msg: Msghdr, flags: int) -> int:
     """Receive the urgent byte, recv(2) with MSG_OOB (sheet 05, 5.7)."""
     if sk.sock_flag(SOCK_URGINLINE) or not sk.urg_data or sk.urg_data == TCP_URG_READ:
         return -EINVAL
@@ -638,7 +640,7 @@ def tcp_ioctl(sk: TcpSock, cmd: int) -> tuple[int, int]:
     return 0, (sk.write_seq - (sk.snd_una if cmd == SIOCOUTQ else sk.snd_nxt)) & M32
 
 
-def tcp_poll(sock: "Socket", sk: TcpSock, wait: "PollTable | None") -> int:
+def tcp_poll(sock: Socket, sk: TcpSock, wait: PollTable | None) -> int:
     """Return the poll(2) bits (sheet 06, 6.1)."""
     poll_wait(sock.wq, wait)
     state = sk.sk_state
@@ -658,7 +660,7 @@ def tcp_poll(sock: "Socket", sk: TcpSock, wait: "PollTable | None") -> int:
     return mask
 
 
-def _poll_flowing(sock: "Socket", sk: TcpSock) -> int:
+def _poll_flowing(sock: Socket, sk: TcpSock) -> int:
     mask = 0
     target = sk.sk_rcvlowat or 1
     if sk.urg_data and sk.urg_seq == sk.copied_seq and not sk.sock_flag(SOCK_URGINLINE):

@@ -3,7 +3,7 @@
 RFC 9293 3.10.7.4 (ACK), RFC 2018, RFC 2883 (D-SACK), RFC 5961 5. Left out: merging of SACKed segments in the retransmit queue
 (D-tcp-2)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.inet_csk import ICSK_TIME_PROBE0, inet_csk_clear_xmit_timer
 from twinsock.kernel.net.ipv4.tcp_challenge import tcp_send_challenge_ack
@@ -104,6 +104,10 @@ from twinsock.uapi.snmp import (
 )
 from twinsock.uapi.tcp import TCP_SYN_SENT
 from twinsock.wire.tcp import TCPHDR_ECE, TCPHDR_SYN, Tcphdr
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 ACK_OK: Final = 1
 ACK_OLD: Final = 0

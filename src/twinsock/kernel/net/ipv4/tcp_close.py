@@ -1,6 +1,6 @@
 """close(2), shutdown(2), disconnecting, listeners going away (Linux: net/ipv4/tcp.c, inet_connection_sock.c; sheet 04, 4.7, 4.10-4.12)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import (
     SEND_SHUTDOWN,
@@ -69,14 +69,17 @@ from twinsock.uapi.tcp import (
 )
 from twinsock.wire.tcp import TCPHDR_FIN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 _NEED_RESET: Final = 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT | 1 << TCP_FIN_WAIT1 | 1 << TCP_FIN_WAIT2 | 1 << TCP_SYN_RECV
 _CLOSING_STATES: Final = (TCP_FIN_WAIT1, TCP_CLOSING, TCP_LAST_ACK)
 
 
-def tcp_close(task: "Task | None", sk: TcpSock, timeout_ns: int) -> None:
+def tcp_close(task: Task | None, sk: TcpSock, timeout_ns: int) -> None:
     """Let go of a socket, close(2)."""
     lock_sock(sk)
     sk.sk_refcnt += 1
@@ -85,7 +88,7 @@ def tcp_close(task: "Task | None", sk: TcpSock, timeout_ns: int) -> None:
     sock_put(sk)
 
 
-def __tcp_close(task: "Task | None", sk: TcpSock, timeout_ns: int) -> None:
+def __tcp_close(task: Task | None, sk: TcpSock, timeout_ns: int) -> None:
     """Decide between FIN, RST and silence (sheet 04, 4.12)."""
     stats = sk.sk_net.net_statistics
     sk.sk_shutdown = SHUTDOWN_MASK
@@ -126,7 +129,7 @@ def _drop_unread(sk: TcpSock) -> bool:
     return unread
 
 
-def sk_stream_wait_close(task: "Task", sk: TcpSock, timeout_ns: int) -> None:
+def sk_stream_wait_close(task: Task, sk: TcpSock, timeout_ns: int) -> None:
     """Linger until our FIN is acknowledged."""
     sock = sk.sk_socket
     if sock is None:

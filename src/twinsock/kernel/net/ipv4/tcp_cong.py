@@ -2,7 +2,7 @@
 
 Each socket owns one object of a subclass of TcpCongestionOps; the object holds what Linux keeps in icsk_ca_priv."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.tcp_sock import (
     TCP_CA_CWR,
@@ -10,6 +10,10 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     TcpSock,
 )
 from twinsock.kernel.net.ipv4.tcp_state import tcp_packets_in_flight
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # cwnd_event
 CA_EVENT_TX_START: Final = 0

@@ -1,12 +1,16 @@
 """Choosing the congestion control of a socket (Linux: net/ipv4/tcp_cong.c)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.tcp_cong import TcpCongestionOps
 from twinsock.kernel.net.ipv4.tcp_cubic import TcpCubic
 from twinsock.kernel.net.ipv4.tcp_sock import TcpSock
 from twinsock.uapi.errno import ENOENT
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 TCP_CA_NAME_MAX: Final = 16
 AVAILABLE: Final[tuple[str, ...]] = ("reno", "cubic")

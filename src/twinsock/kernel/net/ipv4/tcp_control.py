@@ -2,7 +2,7 @@
 
 RFC 9293 3.8.6.3 and RFC 1122 4.2.3.2 (delayed acknowledgements), RFC 7413 4.1 (data in the SYN)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SOCK_DONE, SOCK_RCVBUF_LOCK
 from twinsock.kernel.net.ipv4.inet_csk import (
@@ -66,6 +66,10 @@ from twinsock.wire.tcp import (
     TCPHDR_SYN,
     Tcphdr,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 U16_MAX: Final = 0xFFFF
 TCP_TS_BITS_MASK: Final = 0x3F

@@ -1,7 +1,7 @@
 """CUBIC with HyStart (Linux: net/ipv4/tcp_cubic.c; RFC 9438, Ha and Rhee, "Hybrid Slow Start for High-Bandwidth and
 Long-Distance Networks"). Time is in units of 1/1024 s, C is 410/1024 of a segment per cubed second, beta is 717/1024."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.tcp_cong import (
     CA_EVENT_TX_START,
@@ -19,6 +19,10 @@ from twinsock.uapi.snmp import (
     LINUX_MIB_TCPHYSTARTTRAINCWND,
     LINUX_MIB_TCPHYSTARTTRAINDETECT,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 BETA: Final = 717
 BETA_SCALE: Final = 1024

@@ -1,8 +1,9 @@
 """Receiving data: the receive queue, the out-of-order queue, SACK blocks, window growth, urgent data, when to acknowledge
 (Linux: net/ipv4/tcp_input.c; RFC 9293 3.10.7.4, RFC 2018, RFC 2883, RFC 5681 4.2, RFC 6093)."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import Final
 
 from twinsock.kernel.fs.file import send_sigurg
 from twinsock.kernel.net.core.net import SOCK_WAKE_URG
@@ -89,6 +90,10 @@ from twinsock.uapi.tcp import (
     TCP_TIME_WAIT,
 )
 from twinsock.wire.tcp import TCPHDR_CWR, TCPHDR_FIN, TCPHDR_PSH, TCPHDR_SYN, TCPHDR_URG, Tcphdr
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 TCP_FASTRETRANS_THRESH: Final = 3
 MAX_TCP_OPTION_SPACE: Final = 40

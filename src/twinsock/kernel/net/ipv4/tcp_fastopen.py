@@ -2,8 +2,9 @@
 
 A cookie is SipHash over the addresses of the SYN, client first, under one of up to two keys."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.lib.siphash import siphash
 from twinsock.kernel.net.ipv4.af_inet_stream import inet_stream_connect_locked
@@ -45,7 +46,10 @@ from twinsock.uapi.socket import AF_UNSPEC, MSG_DONTWAIT
 from twinsock.uapi.tcp import TCP_SYN_SENT
 from twinsock.wire.tcp import TCPHDR_FIN, TCPHDR_SYN, Tcphdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net import Msghdr
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
@@ -87,7 +91,7 @@ def fastopen_cookie(key: tuple[int, int], addrs: bytes) -> bytes:
     return siphash(key, addrs).to_bytes(8, "little")
 
 
-def tcp_fastopen_context(net: "Net", sk: TcpSock | None) -> FastopenContext:
+def tcp_fastopen_context(net: Net, sk: TcpSock | None) -> FastopenContext:
     """Return the keys in use: the listener's own, else the namespace's, made at the first question."""
     if sk is not None:
         own = sk.icsk_accept_queue.fastopenq.ctx
@@ -236,7 +240,7 @@ class TcpFastopen(TcpFastopenOps):
         sk.fastopen_req = fo
         return False, 0
 
-    def sendmsg(self, task: "Task", sk: TcpSock, msg: "Msghdr", uarg: UbufInfo | None) -> tuple[int, int]:
+    def sendmsg(self, task: Task, sk: TcpSock, msg: Msghdr, uarg: UbufInfo | None) -> tuple[int, int]:
         """Open a connection with the data of a call: (0 or -errno, bytes sent with the SYN)."""
         name = msg.name or b""
         if not sk.sk_net.ipv4.sysctl_tcp_fastopen & TFO_CLIENT_ENABLE or (len(name) >= 2 and name[0] | name[1] << 8 == AF_UNSPEC):

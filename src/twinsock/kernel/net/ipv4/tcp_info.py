@@ -1,6 +1,6 @@
 """TCP_INFO: the state of a connection in 280 bytes (Linux: tcp_get_info() of net/ipv4/tcp.c, struct tcp_info of `<linux/tcp.h>`)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.tcp_control import tcp_delack_max
 from twinsock.kernel.net.ipv4.tcp_rto import tcp_min_rtt
@@ -17,6 +17,10 @@ from twinsock.uapi.tcp import (
     TCPI_OPT_WSCALE,
 )
 from twinsock.wire.tcp_info import TcpInfo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _U64: Final = 0xFFFFFFFFFFFFFFFF
 _UNLIMITED: Final = (1 << 62) - 1

@@ -1,6 +1,6 @@
 """TCP's `struct proto` and its registration (Linux: tcp_prot of net/ipv4/tcp_ipv4.c, tcp_init() of tcp.c)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.skbuff import SkBuff
 from twinsock.kernel.net.core.sock import Sock, proto_register
@@ -30,6 +30,7 @@ from twinsock.uapi.in_ import IPPROTO_TCP
 from twinsock.uapi.snmp import LINUX_MIB_TCPMEMORYPRESSURES
 from twinsock.uapi.socket import AF_INET, SOCK_STREAM
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.net_namespace import Net
@@ -50,11 +51,11 @@ class TcpProto(InetCskProto):
         self.max_header = 320
         self.memory_pressures_mib = LINUX_MIB_TCPMEMORYPRESSURES
 
-    def sysctl_wmem_min(self, net: "Net") -> int:
+    def sysctl_wmem_min(self, net: Net) -> int:
         """Return tcp_wmem[0]."""
         return net.ipv4.sysctl_tcp_wmem[0]
 
-    def sysctl_rmem_min(self, net: "Net") -> int:
+    def sysctl_rmem_min(self, net: Net) -> int:
         """Return tcp_rmem[0]."""
         return net.ipv4.sysctl_tcp_rmem[0]
 
@@ -66,11 +67,11 @@ class TcpProto(InetCskProto):
         tsk.icsk_af_ops = AF_OPS4
         return 0
 
-    def close(self, task: "Task | None", sk: Sock, timeout_ns: int) -> None:
+    def close(self, task: Task | None, sk: Sock, timeout_ns: int) -> None:
         """close(2)."""
         tcp_close(task, as_tcp(sk), timeout_ns)
 
-    def connect(self, task: "Task", sk: Sock, addr: bytes) -> int:
+    def connect(self, task: Task, sk: Sock, addr: bytes) -> int:
         """connect(2)."""
         return tcp_v4_connect(task, as_tcp(sk), addr)
 
@@ -121,13 +122,13 @@ class _TcpSw(InetProtosw):
         super().__init__(SOCK_STREAM, IPPROTO_TCP, ops, INET_PROTOSW_PERMANENT | INET_PROTOSW_ICSK)
         self.prot = prot
 
-    def new_sock(self, net: "Net", family: int, protocol: int) -> InetSock:
+    def new_sock(self, net: Net, family: int, protocol: int) -> InetSock:
         """Make a TCP socket."""
         self.prot.sockets_allocated += 1
         return TcpSock(net, family, self.prot, SOCK_STREAM, IPPROTO_TCP)
 
 
-def tcp_init(kernel: "Kernel") -> TcpProto:
+def tcp_init(kernel: Kernel) -> TcpProto:
     """Register TCP over IPv4."""
     prot = TcpProto()
     prot.sysctl_mem = kernel.sysctl_tcp_mem

@@ -1,6 +1,6 @@
 """The state machine for arriving segments (Linux: net/ipv4/tcp_input.c; RFC 9293 3.10.7, RFC 5961, RFC 7323 5)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SEND_SHUTDOWN, SOCK_DEAD, SOCK_KEEPOPEN
 from twinsock.kernel.net.ipv4.inet_csk import (
@@ -108,6 +108,10 @@ from twinsock.wire.tcp import (
     TCPHDR_URG,
     Tcphdr,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SEQ_OK: Final = 0
 SEQ_OLD: Final = 1

@@ -1,6 +1,6 @@
 """TCP over IPv4: receiving, replies without a socket, connecting, ICMP errors (Linux: net/ipv4/tcp_ipv4.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.lib.siphash import siphash
 from twinsock.kernel.net.core import dropreason
@@ -110,7 +110,10 @@ from twinsock.uapi.tcp import (
 )
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_FIN, TCPHDR_RST, TCPHDR_SYN, Tcphdr, parse
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
 
@@ -118,13 +121,13 @@ if TYPE_CHECKING:
 ICMP_ERR_CONVERT: Final[tuple[int, ...]] = (101, 113, 92, 111, 90, 95, 101, 112, 64, 101, 113, 101, 113, 113, 113, 113)
 
 
-def secure_tcp_seq(net: "Net", addrs: bytes, sport: int, dport: int) -> int:
+def secure_tcp_seq(net: Net, addrs: bytes, sport: int, dport: int) -> int:
     """Return an initial sequence number: a keyed hash of the connection plus a clock, RFC 6528."""
     data = addrs + sport.to_bytes(2, "big") + dport.to_bytes(2, "big")
     return (siphash(net.kernel.tcp_seq_secret, data) + secure_seq_clock(net.kernel.clock.now_ns)) & M32
 
 
-def secure_tcp_ts_off(net: "Net", addrs: bytes) -> int:
+def secure_tcp_ts_off(net: Net, addrs: bytes) -> int:
     """Return the offset of a connection's timestamps."""
     if net.ipv4.sysctl_tcp_timestamps != 1:
         return 0
@@ -139,7 +142,7 @@ def addr_pair(a: int, b: int) -> bytes:
 # ---- sending without a socket
 
 
-def tcp_v4_send_reset(sk: SockCommon | None, skb: TcpSkb, net: "Net") -> None:
+def tcp_v4_send_reset(sk: SockCommon | None, skb: TcpSkb, net: Net) -> None:
     """Answer a segment with a RST, RFC 9293 3.5.2."""
     th = skb.th
     iph = skb.nh4
@@ -160,9 +163,7 @@ def tcp_v4_send_reset(sk: SockCommon | None, skb: TcpSkb, net: "Net") -> None:
     ip_send_unicast_reply(net, skb, rep, IPPROTO_TCP, iph.saddr, iph.daddr, oif, iph.tos & 0xFC)
 
 
-def _tcp_v4_send_ack(
-    net: "Net", skb: TcpSkb, seq: int, ack: int, win: int, tsval: int, tsecr: int, has_ts: bool, oif: int, tos: int
-) -> None:
+def _tcp_v4_send_ack(net: Net, skb: TcpSkb, seq: int, ack: int, win: int, tsval: int, tsecr: int, has_ts: bool, oif: int, tos: int) -> None:
     th = skb.th
     iph = skb.nh4
     assert th is not None and iph is not None
@@ -444,7 +445,7 @@ def tcp_v4_do_rcv(sk: TcpSock, skb: TcpSkb) -> None:
         tcp_v4_send_reset(sk, skb, sk.sk_net)
 
 
-def tcp_skb_from(skb: SkBuff, net: "Net") -> TcpSkb | None:
+def tcp_skb_from(skb: SkBuff, net: Net) -> TcpSkb | None:
     """Give a received packet TCP's fields: parse it, verify it, count what is wrong; None when it was dropped."""
     th = skb.h
     if isinstance(th, Tcphdr):
@@ -547,7 +548,7 @@ def tcp_v4_rcv(raw: SkBuff) -> int:
     return 0
 
 
-def _tcp_v4_timewait(tw: TcpTimewaitSock, skb: TcpSkb, net: "Net", dif: int, sdif: int) -> TcpSock | None:
+def _tcp_v4_timewait(tw: TcpTimewaitSock, skb: TcpSkb, net: Net, dif: int, sdif: int) -> TcpSock | None:
     """Answer for a mini-socket; a listener is returned when a new SYN takes the place."""
     verdict, isn = tcp_timewait_state_process(tw, skb)
     if verdict == TCP_TW_SYN:
@@ -726,7 +727,7 @@ def tcp_v4_mtu_reduced(sk: TcpSock) -> None:
 # ---- connecting
 
 
-def tcp_v4_connect(task: "Task", sk: TcpSock, addr: bytes) -> int:
+def tcp_v4_connect(task: Task, sk: TcpSock, addr: bytes) -> int:
     """Start a connection: 0 or -errno (sheet 04, 4.1)."""
     if len(addr) < 16:
         return -EINVAL

@@ -1,7 +1,7 @@
 """Requests: judging the segment that may complete a handshake, and making the child (Linux: net/ipv4/tcp_minisocks.c,
 inet_connection_sock.c; RFC 9293 3.10.7.4 for SYN-RECEIVED; sheet 03, 3.4 and 3.5)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SOCK_DEAD, SOCK_KEEPOPEN, sk_clone
 from twinsock.kernel.net.core.sock_reuseport import reuseport_migrate_sock
@@ -44,6 +44,10 @@ from twinsock.uapi.snmp import (
 )
 from twinsock.uapi.tcp import TCP_LISTEN, TCP_SYN_RECV
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_RST, TCPHDR_SYN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 TCP_RTO_MAX_S: Final = 120
 

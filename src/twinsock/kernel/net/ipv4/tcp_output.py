@@ -3,7 +3,7 @@
 RFC 9293 3.7, 3.8.6, RFC 7323, RFC 1122 4.2.3.4. Retransmission is in tcp_retransmit.py; SYN, FIN, RST and bare
 acknowledgements are in tcp_control.py; left out: TCP small queues (D-tcp-1)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.net import SOCK_NOSPACE
 from twinsock.kernel.net.core.sock import SOCK_SNDBUF_LOCK
@@ -78,6 +78,10 @@ from twinsock.wire.tcp import (
     TCPHDR_URG,
     Tcphdr,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 MAX_TCP_OPTION_SPACE: Final = 40
 MAX_TCP_HEADER: Final = 256

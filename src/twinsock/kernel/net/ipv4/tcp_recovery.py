@@ -6,7 +6,7 @@ RFC 8985 (RACK), RFC 6675, RFC 6582 (NewReno), RFC 5682 (F-RTO), RFC 3522 and RF
       |  --ECN echo--> CWR --> Open                 any --timeout--> Loss --> Open
 """
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.inet_csk import ICSK_TIME_REO_TIMEOUT, ICSK_TIME_RETRANS, inet_csk_reset_xmit_timer
 from twinsock.kernel.net.ipv4.tcp_cong import (
@@ -65,6 +65,10 @@ from twinsock.uapi.snmp import (
     LINUX_MIB_TCPTSREORDER,
 )
 from twinsock.uapi.tcp import TCP_SYN_SENT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 # what an acknowledgement did, collected while it is processed
 FLAG_DATA: Final = 0x01

@@ -1,6 +1,6 @@
 """Answering a SYN (Linux: tcp_conn_request() of net/ipv4/tcp_input.c; sheet 03, 3.3; RFC 9293 3.10.7.2, RFC 4987)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SOCK_RCVBUF_LOCK
 from twinsock.kernel.net.ipv4.inet_hashtables import inet_ehash_insert
@@ -21,7 +21,10 @@ from twinsock.uapi.snmp import (
 from twinsock.uapi.tcp import TCP_NEW_SYN_RECV
 from twinsock.wire.tcp import TCPHDR_CWR, TCPHDR_ECE, Tcphdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dst import Dst
 
 TCP_MSS_DEFAULT: Final = 536
@@ -36,7 +39,7 @@ class RequestOps:
         """Make a request with the packet's addresses."""
         raise NotImplementedError
 
-    def route_req(self, sk: TcpSock, skb: TcpSkb, req: TcpRequestSock) -> "Dst | None":
+    def route_req(self, sk: TcpSock, skb: TcpSkb, req: TcpRequestSock) -> Dst | None:
         """Return the route of the SYN-ACK."""
         raise NotImplementedError
 
@@ -48,7 +51,7 @@ class RequestOps:
         """Return the offset of the connection's timestamps."""
         raise NotImplementedError
 
-    def peer_is_proven(self, req: TcpRequestSock, dst: "Dst") -> bool:
+    def peer_is_proven(self, req: TcpRequestSock, dst: Dst) -> bool:
         """Tell whether the metrics cache knows the peer."""
         return False
 
@@ -194,7 +197,7 @@ def _reserved(th: Tcphdr) -> bool:
     return bool(th.flags & 0xE00)
 
 
-def tcp_openreq_init_rwin(req: TcpRequestSock, sk: TcpSock, dst: "Dst") -> None:
+def tcp_openreq_init_rwin(req: TcpRequestSock, sk: TcpSock, dst: Dst) -> None:
     """Choose the window that the SYN-ACK offers."""
     full_space = tcp_full_space(sk)
     mss = tcp_mss_clamp(sk, dst.advmss())

@@ -1,6 +1,6 @@
 """Sending again: retransmissions, tail loss probes, zero-window probes (Linux: net/ipv4/tcp_output.c; RFC 6298, 6675, 8985)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.inet_csk import (
     ICSK_TIME_PROBE0,
@@ -55,6 +55,10 @@ from twinsock.uapi.snmp import (
 )
 from twinsock.uapi.tcp import TCP_CLOSE
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_CWR, TCPHDR_ECE, TCPHDR_PSH, TCPHDR_SYN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 SYN_ECN: Final = TCPHDR_SYN | TCPHDR_ECE | TCPHDR_CWR
 TCP_RESOURCE_PROBE_INTERVAL_MS: Final = 500

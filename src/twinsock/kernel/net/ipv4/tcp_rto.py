@@ -1,6 +1,6 @@
 """Round-trip estimation and the retransmission timeout (Linux: tcp_input.c, include/net/tcp.h; RFC 6298)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.inet_csk import (
     ICSK_TIME_LOSS_PROBE,
@@ -12,6 +12,10 @@ from twinsock.kernel.net.ipv4.inet_csk import (
 )
 from twinsock.kernel.net.ipv4.tcp_sock import M32, TcpSock, after
 from twinsock.kernel.net.ipv4.tcp_state import jiffies_to_usecs, tcp_jiffies32, usecs_to_jiffies
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 TCP_TIMEOUT_INIT_S: Final = 1
 TCP_TIMEOUT_FALLBACK_S: Final = 3

@@ -3,8 +3,9 @@
 Sequence numbers are ints in [0, 2**32), compared modulo 2**32 (RFC 9293 3.4). Windows and sequence distances are bytes,
 congestion windows are segments, round-trip times are microseconds with Linux's fixed-point scale where named so."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.net.core.request_sock import RequestSock
 from twinsock.kernel.net.core.skbuff import SkbDestructor, SkBuff, SockExtendedErr
@@ -13,7 +14,10 @@ from twinsock.uapi.errno import EOPNOTSUPP
 from twinsock.uapi.errqueue import SO_EE_CODE_ZEROCOPY_COPIED, SO_EE_ORIGIN_ZEROCOPY
 from twinsock.wire.tcp import Tcphdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net import Msghdr
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.sock import Proto
@@ -169,7 +173,7 @@ class TcpSkb(SkBuff):
 class UbufInfo:
     """`struct ubuf_info_msgzc`: the completion that one or several MSG_ZEROCOPY calls wait for."""
 
-    def __init__(self, sk: "TcpSock", uid: int) -> None:
+    def __init__(self, sk: TcpSock, uid: int) -> None:
         self.sk = sk
         self.id = uid  # first call
         self.calls = 1
@@ -285,7 +289,7 @@ class TcpFastopenRequest:
 class TcpRequestSock(RequestSock):
     """`struct tcp_request_sock`."""
 
-    def __init__(self, net: "Net", family: int, listener: "TcpSock | None") -> None:
+    def __init__(self, net: Net, family: int, listener: TcpSock | None) -> None:
         super().__init__(net, family, listener)
         self.rcv_isn = 0
         self.snt_isn = 0
@@ -303,46 +307,46 @@ class TcpRequestSock(RequestSock):
 class TcpFastopenOps:
     """What Fast Open does at the points where the rest of TCP asks for it (tcp_fastopen.py implements it)."""
 
-    def cookie_check(self, sk: "TcpSock", fo: TcpFastopenRequest) -> tuple[bool, int]:
+    def cookie_check(self, sk: TcpSock, fo: TcpFastopenRequest) -> tuple[bool, int]:
         """Look for a cookie for the peer: (data may travel in the SYN, MSS to assume)."""
         return False, sk.rx_opt.mss_clamp
 
-    def active_disable(self, sk: "TcpSock") -> None:
+    def active_disable(self, sk: TcpSock) -> None:
         """Suspect a middlebox that drops data in SYNs."""
 
-    def active_disable_ofo_check(self, sk: "TcpSock") -> None:
+    def active_disable_ofo_check(self, sk: TcpSock) -> None:
         """A Fast Open connection ends: look whether only its end ever arrived."""
 
-    def rcv_synack(self, sk: "TcpSock", skb: TcpSkb, th: Tcphdr) -> bool:
+    def rcv_synack(self, sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> bool:
         """Learn from the SYN-ACK; true when the data must be sent again."""
         return False
 
-    def detect_blackhole(self, sk: "TcpSock", expired: bool) -> None:
+    def detect_blackhole(self, sk: TcpSock, expired: bool) -> None:
         """Repeated timeouts after a SYN with data."""
 
-    def synrecv_done(self, sk: "TcpSock") -> None:
+    def synrecv_done(self, sk: TcpSock) -> None:
         """A child made from a SYN is confirmed."""
 
-    def init_key_once(self, sk: "TcpSock") -> None:
+    def init_key_once(self, sk: TcpSock) -> None:
         """Make the namespace's key unless it has one."""
 
-    def set_key(self, sk: "TcpSock", key: bytes) -> int:
+    def set_key(self, sk: TcpSock, key: bytes) -> int:
         """Give a listener keys of its own, TCP_FASTOPEN_KEY of tcp(7)."""
         return -EOPNOTSUPP
 
-    def get_key(self, sk: "TcpSock") -> bytes:
+    def get_key(self, sk: TcpSock) -> bytes:
         """Return the keys in use."""
         return b""
 
-    def sendmsg(self, task: "Task", sk: "TcpSock", msg: "Msghdr", uarg: UbufInfo | None) -> tuple[int, int]:
+    def sendmsg(self, task: Task, sk: TcpSock, msg: Msghdr, uarg: UbufInfo | None) -> tuple[int, int]:
         """Open a connection with the data of a call: (0 or -errno, bytes sent with the SYN)."""
         return -EOPNOTSUPP, 0
 
-    def defer_connect(self, sk: "TcpSock") -> tuple[bool, int]:
+    def defer_connect(self, sk: TcpSock) -> tuple[bool, int]:
         """Let connect(2) wait for the first data: (it does, 0 or -errno)."""
         return False, 0
 
-    def try_fastopen(self, sk: "TcpSock", skb: TcpSkb, req: TcpRequestSock) -> "tuple[TcpSock | None, bytes | None]":
+    def try_fastopen(self, sk: TcpSock, skb: TcpSkb, req: TcpRequestSock) -> tuple[TcpSock | None, bytes | None]:
         """Make a child from a SYN with a good cookie: (child, cookie to announce)."""
         return None, None
 
@@ -353,7 +357,7 @@ _NO_FASTOPEN: Final = TcpFastopenOps()
 class TcpSock(InetCsk):
     """`struct tcp_sock`."""
 
-    def __init__(self, net: "Net", family: int, prot: "Proto", type_: int, protocol: int) -> None:
+    def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
         self.sk_write_queue = SkbList()
         self.tcp_rtx_queue = SkbList()

@@ -2,7 +2,7 @@
 
 Left out: TCP_REPAIR and what needs it, MD5 and TCP-AO keys, TCP_ULP (no upper-layer protocol exists), TCP_ZEROCOPY_RECEIVE."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SOCK_KEEPOPEN, SOCK_RCVBUF_LOCK, lock_sock, release_sock
 from twinsock.kernel.net.ipv4.inet_csk import (
@@ -27,7 +27,10 @@ from twinsock.uapi.errno import EFAULT, EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP,
 from twinsock.uapi.socket import SOL_TCP
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_LISTEN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 MAX_TCP_SYNCNT: Final = 127
@@ -86,7 +89,7 @@ def retrans_to_secs(retrans: int, timeout: int, rto_max: int) -> int:
 # ---- setsockopt
 
 
-def tcp_stream_setsockopt(task: "Task", sk: TcpSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+def tcp_stream_setsockopt(task: Task, sk: TcpSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
     """setsockopt(2) below SOL_SOCKET."""
     if level != SOL_TCP:
         return ip_setsockopt(task, sk, level, optname, optval, optlen)
@@ -171,7 +174,7 @@ def _set_lockless(sk: TcpSock, optname: int, val: int) -> int:
     return 0
 
 
-def _set_locked(task: "Task", sk: TcpSock, optname: int, val: int) -> int:
+def _set_locked(task: Task, sk: TcpSock, optname: int, val: int) -> int:
     if optname == opt.TCP_NODELAY:
         tcp_set_nodelay(sk, val != 0)
     elif optname == opt.TCP_CORK:
@@ -264,7 +267,7 @@ def _set_fastopen(sk: TcpSock, optname: int, val: int) -> int:
 # ---- getsockopt
 
 
-def tcp_stream_getsockopt(task: "Task", sk: TcpSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+def tcp_stream_getsockopt(task: Task, sk: TcpSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
     """getsockopt(2) below SOL_SOCKET: (0 or -errno, value)."""
     if level != SOL_TCP:
         return ip_getsockopt(task, sk, level, optname, optval, optlen)

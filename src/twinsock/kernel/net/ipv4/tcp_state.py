@@ -1,6 +1,6 @@
 """TCP's state door, its clocks, and what ends a connection (Linux: tcp.c: tcp_set_state, tcp_done; include/net/tcp.h)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SHUTDOWN_MASK, SOCK_BINDPORT_LOCK, SOCK_DEAD, sock_put
 from twinsock.kernel.net.ipv4.inet_csk import (
@@ -30,6 +30,10 @@ from twinsock.uapi.tcp import (
     TCP_SYN_RECV,
     TCP_SYN_SENT,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 BOOT_NS: Final = 300_000_000_000  # the clock's zero is 300 s after boot, so that 0 can mean "never"
 

@@ -1,6 +1,6 @@
 """TCP's timers: retransmission, probes, delayed acknowledgement, keepalive (Linux: net/ipv4/tcp_timer.c; RFC 6298, RFC 1122 4.2.3.5-6)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SOCK_DEAD, SOCK_KEEPOPEN
 from twinsock.kernel.net.ipv4.inet_csk import (
@@ -65,6 +65,10 @@ from twinsock.uapi.snmp import (
     LINUX_MIB_TCPTIMEOUTS,
 )
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_FIN_WAIT2, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 TCP_RESOURCE_PROBE_TICKS: Final = 125
 

@@ -1,8 +1,9 @@
 """SO_TIMESTAMPING on TCP: when a byte was handed down, left, was acknowledged; receive stamps; TCP_INQ
 (Linux: net/ipv4/tcp.c, net/core/skbuff.c, Documentation/networking/timestamping.rst)."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.net.core.skbuff import SkBuff, SockExtendedErr
 from twinsock.kernel.net.core.sock_cmsg import ktime_get_real, sock_recv_timestamp
@@ -19,7 +20,10 @@ from twinsock.uapi.net_tstamp import (
 from twinsock.uapi.socket import SOL_TCP
 from twinsock.uapi.tcp import TCP_CM_INQ
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net import Msghdr
 
 TX_SCHED: Final = 1
@@ -68,7 +72,7 @@ def _report(sk: TcpSock, skb: TcpSkb, kind: int) -> None:
     sk.sk_error_report()
 
 
-def tcp_recv_cmsgs(sk: TcpSock, msg: "Msghdr", skb: TcpSkb | None, inq: int) -> None:
+def tcp_recv_cmsgs(sk: TcpSock, msg: Msghdr, skb: TcpSkb | None, inq: int) -> None:
     """Give the receiver the time of the last segment it read, and the unread bytes (TCP_INQ)."""
     if skb is not None:
         sock_recv_timestamp(msg, sk, skb)

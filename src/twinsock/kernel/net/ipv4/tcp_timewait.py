@@ -1,6 +1,6 @@
 """TIME_WAIT and FIN_WAIT2 mini-sockets (Linux: net/ipv4/tcp_minisocks.c, inet_timewait_sock.c; RFC 9293 3.10.7.4, RFC 6191)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.inet_hashtables import (
     inet_ehash_del,
@@ -24,6 +24,10 @@ from twinsock.uapi.snmp import (
 )
 from twinsock.uapi.tcp import TCP_FIN_WAIT2, TCP_TIME_WAIT
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_FIN, TCPHDR_RST, TCPHDR_SYN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 TCP_TIMEWAIT_LEN_S: Final = 60
 

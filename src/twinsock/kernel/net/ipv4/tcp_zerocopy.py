@@ -1,8 +1,12 @@
 """MSG_ZEROCOPY notifications: which calls share one (Linux: net/core/skbuff.c, msg_zerocopy_*; sheet 05, 5.6)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.tcp_sock import M32, ZEROCOPY_OMEM, TcpSkb, TcpSock, UbufInfo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _CALLS_MAX: Final = 65534
 _BYTES_MAX: Final = (1 << 19) - 4096

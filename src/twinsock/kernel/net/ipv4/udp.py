@@ -4,8 +4,9 @@
 Receiving is in udp_input.py (from the network) and udp_recv.py (to the program), ports in udp_table.py, options in udp_options.py,
 segmentation in udp_offload.py. The IPv6 side is ipv6/udp.py. Left out: encapsulation (UDP_ENCAP is stored, not acted upon: D-udp-2)."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING
 
 from twinsock.kernel.bpf.cgroup import BPF_CGROUP_UDP4_SENDMSG, cgroup_bpf_run_filter_sock_addr
 from twinsock.kernel.net.core.net import SOCK_NOSPACE, Msghdr, Socket
@@ -49,6 +50,7 @@ from twinsock.uapi.sockios import SIOCINQ, SIOCOUTQ
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 from twinsock.wire.udp import UDP_HEADER_LEN, Udphdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.fs.select import PollTable
@@ -71,7 +73,7 @@ class UdpCork(InetCork):
 class UdpSock(UdpPortSock):
     """`struct udp_sock`, also for UDP-Lite."""
 
-    def __init__(self, net: "Net", family: int, prot: "UdpProto", type_: int, protocol: int) -> None:
+    def __init__(self, net: Net, family: int, prot: UdpProto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
         self.udp_prot = prot
         self.is_udplite = protocol == IPPROTO_UDPLITE
@@ -101,7 +103,7 @@ class UdpInput:
     def destruct(self, sk: UdpSock) -> None:
         """Free the queues."""
 
-    def recvmsg(self, task: "Task", sk: UdpSock, msg: Msghdr, flags: int) -> int:
+    def recvmsg(self, task: Task, sk: UdpSock, msg: Msghdr, flags: int) -> int:
         """Receive."""
         return -EOPNOTSUPP
 
@@ -109,15 +111,15 @@ class UdpInput:
         """Return the length of the next good datagram, -1 without one."""
         return -1
 
-    def poll(self, file: "File", sock: Socket, wait: "PollTable | None") -> int:
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """Return the poll bits."""
         return 0
 
-    def setsockopt(self, task: "Task", sk: UdpSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sk: UdpSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """Set an option of any level."""
         return -EOPNOTSUPP
 
-    def getsockopt(self, task: "Task", sk: UdpSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sk: UdpSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """Read an option of any level."""
         return -EOPNOTSUPP, b""
 
@@ -129,7 +131,7 @@ class UdpProto(UdpPortProto):
         super().__init__(name, obj_size)
         self.input = udp_input
 
-    def close(self, task: "Task | None", sk: Sock, timeout_ns: int) -> None:
+    def close(self, task: Task | None, sk: Sock, timeout_ns: int) -> None:
         """Close at once."""
         sk_common_release(sk)
 
@@ -138,7 +140,7 @@ class UdpProto(UdpPortProto):
         assert isinstance(sk, UdpSock)
         udp_flush_pending_frames(sk)
 
-    def connect(self, task: "Task", sk: Sock, addr: bytes) -> int:
+    def connect(self, task: Task, sk: Sock, addr: bytes) -> int:
         """udp_connect()."""
         assert isinstance(sk, InetSock)
         return ip4_datagram_connect(sk, addr)
@@ -171,35 +173,35 @@ class UdpProto(UdpPortProto):
             return 0, max(0, self.input.first_packet_length(sk))
         return -ENOIOCTLCMD, 0
 
-    def sendmsg(self, task: "Task", sk: Sock, msg: Msghdr) -> int:
+    def sendmsg(self, task: Task, sk: Sock, msg: Msghdr) -> int:
         """udp_sendmsg()."""
         assert isinstance(sk, UdpSock)
         return udp_sendmsg(task, sk, msg)
 
-    def recvmsg(self, task: "Task", sk: Sock, msg: Msghdr, flags: int) -> int:
+    def recvmsg(self, task: Task, sk: Sock, msg: Msghdr, flags: int) -> int:
         """udp_recvmsg()."""
         assert isinstance(sk, UdpSock)
         return self.input.recvmsg(task, sk, msg, flags)
 
-    def poll(self, file: "File", sock: Socket, wait: "PollTable | None") -> int:
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """udp_poll()."""
         return self.input.poll(file, sock, wait)
 
-    def setsockopt(self, task: "Task", sk: Sock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """udp_setsockopt()."""
         assert isinstance(sk, UdpSock)
         return self.input.setsockopt(task, sk, level, optname, optval, optlen)
 
-    def getsockopt(self, task: "Task", sk: Sock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """udp_getsockopt()."""
         assert isinstance(sk, UdpSock)
         return self.input.getsockopt(task, sk, level, optname, optval, optlen)
 
-    def sysctl_wmem_min(self, net: "Net") -> int:
+    def sysctl_wmem_min(self, net: Net) -> int:
         """udp_wmem_min."""
         return net.ipv4.sysctl_udp_wmem_min
 
-    def sysctl_rmem_min(self, net: "Net") -> int:
+    def sysctl_rmem_min(self, net: Net) -> int:
         """udp_rmem_min."""
         return net.ipv4.sysctl_udp_rmem_min
 
@@ -212,7 +214,7 @@ def udp_mib(sk: UdpSock) -> list[int]:
 # Sending
 
 
-def udp_sendmsg(task: "Task", sk: UdpSock, msg: Msghdr) -> int:
+def udp_sendmsg(task: Task, sk: UdpSock, msg: Msghdr) -> int:
     """Send one datagram, or a piece of one, sendto(2): bytes or -errno."""
     length = msg.remaining()
     if length > 0xFFFF:
@@ -317,7 +319,7 @@ def _udp_route(sk: UdpSock, msg: Msghdr, ipc: IpcmCookie, daddr: int, dport: int
     return 0, rt, fl4
 
 
-def _append(task: "Task", sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc: IpcmCookie, rt: Rtable, cork: UdpCork) -> int:
+def _append(task: Task, sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc: IpcmCookie, rt: Rtable, cork: UdpCork) -> int:
     """Add bytes to a datagram; send it unless it is corked: bytes or -errno."""
     corked = sk.corkflag or msg.flags & MSG_MORE
     zero_copy = bool(msg.flags & MSG_ZEROCOPY and length and sk.sock_flag(SOCK_ZEROCOPY))
@@ -332,7 +334,7 @@ def _append(task: "Task", sk: UdpSock, msg: Msghdr, length: int, transhdrlen: in
 
 
 def _append_and_send(
-    task: "Task", sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc: IpcmCookie, rt: Rtable, cork: UdpCork, corked: bool
+    task: Task, sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc: IpcmCookie, rt: Rtable, cork: UdpCork, corked: bool
 ) -> int:
     mtu = cork.fragsize or (rt.get_mtu() if ip_sk_use_pmtu(sk.pmtudisc) else rt.dev.mtu)
     err = ip_append_data(sk, cork, msg.take(length), transhdrlen, ipc, rt)

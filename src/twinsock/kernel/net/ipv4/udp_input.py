@@ -3,7 +3,7 @@ net/ipv4/udp.c; sheet 02, 2.10 "Delivery among duplicates").
 
 Left out: early demultiplexing, encapsulation, BPF socket lookup."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dst import RTCF_BROADCAST, RTCF_MULTICAST
@@ -46,7 +46,10 @@ from twinsock.wire import udp as wire_udp
 from twinsock.wire.l4 import pseudo_sum4
 from twinsock.wire.udp import UDP_HEADER_LEN, Udphdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.sock import Sock
 
@@ -68,7 +71,7 @@ class UdpProtocol(NetProtocol):
         return udp4_err(skb, self.protocol, type_, code, info)
 
 
-def _mib4(net: "Net", protocol: int) -> list[int]:
+def _mib4(net: Net, protocol: int) -> list[int]:
     return net.udplite_statistics if protocol == IPPROTO_UDPLITE else net.udp_statistics
 
 
@@ -103,7 +106,7 @@ def compute_score(sk: UdpPortSock, saddr: int, sport: int, daddr: int, hnum: int
     return score + (sk.sk_incoming_cpu == sk.sk_net.kernel.cpu)
 
 
-def udp_ehashfn(net: "Net", laddr: int, lport: int, faddr: int, fport: int) -> int:
+def udp_ehashfn(net: Net, laddr: int, lport: int, faddr: int, fport: int) -> int:
     """Return the 32-bit hash of a flow, which chooses the member of a SO_REUSEPORT group."""
     value = (laddr * 0x9E3779B1 ^ faddr * 0x85EBCA77 ^ (lport << 16 | fport) * 0xC2B2AE3D ^ udp_table(net).secret) & 0xFFFFFFFF
     value ^= value >> 15
@@ -113,7 +116,7 @@ def udp_ehashfn(net: "Net", laddr: int, lport: int, faddr: int, fport: int) -> i
 
 
 def __udp4_lib_lookup(
-    net: "Net", saddr: int, sport: int, daddr: int, hnum: int, dif: int, sdif: int, protocol: int, skb: SkBuff | None
+    net: Net, saddr: int, sport: int, daddr: int, hnum: int, dif: int, sdif: int, protocol: int, skb: SkBuff | None
 ) -> UdpSock | None:
     """Find the socket for a datagram from saddr:sport to daddr:hnum: its address first, then the wildcard."""
     table = udp_table(net)
@@ -129,7 +132,7 @@ def _slot4(table: UdpTable, daddr: int, hnum: int) -> UdpHslot2:
 
 def _lookup2(
     slot: UdpHslot2,
-    net: "Net",
+    net: Net,
     saddr: int,
     sport: int,
     bound: int,
@@ -287,7 +290,7 @@ def _drop(sk: UdpSock, skb: SkBuff, mib: list[int], reason: str) -> None:
     kfree_skb_reason(skb, reason)
 
 
-def __udp4_lib_mcast_deliver(net: "Net", skb: SkBuff, h: Udphdr, protocol: int) -> int:
+def __udp4_lib_mcast_deliver(net: Net, skb: SkBuff, h: Udphdr, protocol: int) -> int:
     """Give a multicast or broadcast to every socket that wants it."""
     iph = skb.nh4
     assert iph is not None
@@ -373,7 +376,7 @@ def icmp4_sock_error(sk: InetSock, quote: SkBuff, type_: int, code: int, info: i
 # For /proc/net/udp and udp_diag
 
 
-def udp_sockets(net: "Net", protocol: int, family: int) -> "list[tuple[int, Sock]]":
+def udp_sockets(net: Net, protocol: int, family: int) -> list[tuple[int, Sock]]:
     """List the sockets that own a port as /proc/net/udp does: (bucket number, socket), bucket by bucket."""
     found: list[tuple[int, Sock]] = []
     table = net.udp_table

@@ -3,7 +3,7 @@ parts of udp.c).
 
 A packet with `gso_size` stays whole on the loopback device and is cut where it is delivered, unless the receiver asked for UDP_GRO."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.net import Msghdr
 from twinsock.kernel.net.core.scm import for_each_cmsghdr
@@ -12,13 +12,16 @@ from twinsock.uapi.errno import EINVAL, EIO, EMSGSIZE
 from twinsock.uapi.in_ import IPPROTO_UDP
 from twinsock.uapi.udp import UDP_SEGMENT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.ipv4.ip_output import IpcmCookie
 
 UDP_MAX_SEGMENTS: Final = 128
 
 
-def udp_cmsg_send(msg: Msghdr, ipc: "IpcmCookie") -> tuple[int, bool]:
+def udp_cmsg_send(msg: Msghdr, ipc: IpcmCookie) -> tuple[int, bool]:
     """Read the messages of level IPPROTO_UDP: (0 or -EINVAL, whether there are others)."""
     bad, cmsgs = for_each_cmsghdr(msg.control)
     others = False

@@ -1,6 +1,6 @@
 """Options of level IPPROTO_UDP and IPPROTO_UDPLITE, udp(7), udplite(7) (Linux: udp_lib_setsockopt(), udp_lib_getsockopt())."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import lock_sock, release_sock
 from twinsock.kernel.net.ipv4.ip_sockglue import ip_getsockopt, ip_setsockopt
@@ -9,20 +9,23 @@ from twinsock.uapi import udp
 from twinsock.uapi.errno import EFAULT, EINVAL, ENOPROTOOPT
 from twinsock.uapi.in_ import IPPROTO_UDP, IPPROTO_UDPLITE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 _ENCAPS: Final = (0, udp.UDP_ENCAP_ESPINUDP, udp.UDP_ENCAP_L2TPINUDP)
 
 
-def udp_setsockopt(task: "Task", sk: UdpSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+def udp_setsockopt(task: Task, sk: UdpSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
     """Set an option of any level below SOL_SOCKET: 0 or -errno."""
     if level in (IPPROTO_UDP, IPPROTO_UDPLITE):
         return udp_lib_setsockopt(sk, optname, optval, optlen)
     return ip_setsockopt(task, sk, level, optname, optval, optlen)
 
 
-def udp_getsockopt(task: "Task", sk: UdpSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+def udp_getsockopt(task: Task, sk: UdpSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
     """Read an option of any level below SOL_SOCKET: (0 or -errno, value)."""
     if level in (IPPROTO_UDP, IPPROTO_UDPLITE):
         return udp_lib_getsockopt(sk, optname, optlen)

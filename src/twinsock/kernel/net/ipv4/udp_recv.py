@@ -4,8 +4,9 @@
 
 What was read is uncharged in steps of a quarter of the buffer, or when the reader queue is empty."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.net.core.datagram import __skb_wait_for_more_packets, datagram_poll, sock_skb_set_dropcount
 from twinsock.kernel.net.core.net import Msghdr, Socket
@@ -29,7 +30,10 @@ from twinsock.uapi.socket import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC
 from twinsock.uapi.udp import UDP_GRO
 from twinsock.wire.udp import UDP_HEADER_LEN, Udphdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.fs.select import PollTable
     from twinsock.kernel.sched.task import Task
@@ -60,7 +64,7 @@ class UdpInput4(UdpInput):
         udp_rmem_release(sk, 0, False)
         skb_queue_purge_err(sk)
 
-    def recvmsg(self, task: "Task", sk: UdpSock, msg: Msghdr, flags: int) -> int:
+    def recvmsg(self, task: Task, sk: UdpSock, msg: Msghdr, flags: int) -> int:
         """udp_recvmsg()."""
         return udp_recvmsg(task, sk, msg, flags)
 
@@ -68,15 +72,15 @@ class UdpInput4(UdpInput):
         """first_packet_length()."""
         return first_packet_length(sk)
 
-    def poll(self, file: "File", sock: Socket, wait: "PollTable | None") -> int:
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """udp_poll()."""
         return udp_poll(file, sock, wait)
 
-    def setsockopt(self, task: "Task", sk: UdpSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sk: UdpSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """udp_setsockopt()."""
         return udp_setsockopt(task, sk, level, optname, optval, optlen)
 
-    def getsockopt(self, task: "Task", sk: UdpSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sk: UdpSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """udp_getsockopt()."""
         return udp_getsockopt(task, sk, level, optname, optval, optlen)
 
@@ -179,7 +183,7 @@ def _count_bad(sk: UdpSock, skb: SkBuff) -> None:
     sk.sk_drops += 1
 
 
-def udp_poll(file: "File", sock: Socket, wait: "PollTable | None") -> int:
+def udp_poll(file: File, sock: Socket, wait: PollTable | None) -> int:
     """Return the poll bits: a datagram with a bad checksum does not count."""
     mask = datagram_poll(file, sock, wait)
     sk = sock.sk
@@ -192,7 +196,7 @@ def udp_poll(file: "File", sock: Socket, wait: "PollTable | None") -> int:
     return mask
 
 
-def __skb_recv_udp(task: "Task", sk: UdpSock, flags: int, off: int) -> tuple[int, SkBuff | None, int]:
+def __skb_recv_udp(task: Task, sk: UdpSock, flags: int, off: int) -> tuple[int, SkBuff | None, int]:
     """Take the next datagram, waiting for it: (0 or -errno, packet, offset inside it); (0, None, 0) is end of file."""
     timeo = 0 if flags & MSG_DONTWAIT else sk.sk_rcvtimeo_ns
     while True:
@@ -238,7 +242,7 @@ def _splice_if_short(sk: UdpSock, off: int) -> None:
     _splice(sk)
 
 
-def udp_recvmsg(task: "Task", sk: UdpSock, msg: Msghdr, flags: int) -> int:
+def udp_recvmsg(task: Task, sk: UdpSock, msg: Msghdr, flags: int) -> int:
     """Receive a datagram, recvmsg(2): bytes or -errno."""
     if flags & MSG_ERRQUEUE:
         return ip_recv_error(sk, msg)
@@ -254,7 +258,7 @@ def udp_recvmsg(task: "Task", sk: UdpSock, msg: Msghdr, flags: int) -> int:
     return udp_finish(sk, skb, off, copied, flags)
 
 
-def udp_take(task: "Task", sk: UdpSock, flags: int) -> tuple[int, SkBuff | None, int]:
+def udp_take(task: Task, sk: UdpSock, flags: int) -> tuple[int, SkBuff | None, int]:
     """Take or look at the next datagram whose checksum is right: (0 or -errno, packet, offset)."""
     while True:
         off = max(sk.sk_peek_off, 0) if flags & MSG_PEEK else 0

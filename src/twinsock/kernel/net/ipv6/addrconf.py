@@ -2,7 +2,7 @@
 
 Left out: router advertisements and solicitations (D-ip-5), temporary addresses, lifetimes."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import (
     NETDEV_CHANGE,
@@ -40,7 +40,10 @@ from twinsock.uapi.rtnetlink import (
     RTPROT_KERNEL,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 LOOPBACK6: Final = bytes(15) + b"\x01"
@@ -85,7 +88,7 @@ class Ipv6Devconf:
         self.drop_unicast_in_l2_multicast = 0
         self.keep_addr_on_down = 0
 
-    def copy(self) -> "Ipv6Devconf":
+    def copy(self) -> Ipv6Devconf:
         """Return an equal configuration, for a new device."""
         other = Ipv6Devconf()
         other.forwarding = self.forwarding
@@ -104,7 +107,7 @@ class Ipv6Devconf:
 class Inet6Ifaddr(Timer):
     """`struct inet6_ifaddr`: one address of a device, and the timer of its duplicate address detection."""
 
-    def __init__(self, idev: "Inet6Dev", addr: bytes, prefix_len: int, flags: int) -> None:
+    def __init__(self, idev: Inet6Dev, addr: bytes, prefix_len: int, flags: int) -> None:
         super().__init__()
         self.idev = idev
         self.addr = addr
@@ -202,7 +205,7 @@ def inet6_addr_del(dev: NetDevice, addr: bytes, prefix_len: int) -> int:
     return -EADDRNOTAVAIL
 
 
-def ipv6_chk_addr(net: "Net", addr: bytes, dev: NetDevice | None, strict: bool) -> bool:
+def ipv6_chk_addr(net: Net, addr: bytes, dev: NetDevice | None, strict: bool) -> bool:
     """Tell whether an address is assigned and past duplicate detection; `strict` keeps wider scopes to `dev`, too."""
     for other in net.dev_base:
         idev = other.ip6_ptr
@@ -216,7 +219,7 @@ def ipv6_chk_addr(net: "Net", addr: bytes, dev: NetDevice | None, strict: bool) 
     return False
 
 
-def ipv6_chk_acast_addr(net: "Net", dev: NetDevice | None, addr: bytes) -> bool:
+def ipv6_chk_acast_addr(net: Net, dev: NetDevice | None, addr: bytes) -> bool:
     """Tell whether an address is one of our anycast addresses."""
     for other in net.dev_base:
         idev = other.ip6_ptr
@@ -255,7 +258,7 @@ def ipv6_anycast_del(dev: NetDevice, addr: bytes) -> None:
     ipv6_dev_mc_dec(idev, addrconf_addr_solict_mult(addr))
 
 
-def addrconf_forward_change(net: "Net", value: int) -> None:
+def addrconf_forward_change(net: Net, value: int) -> None:
     """Turn forwarding on or off everywhere, net.ipv6.conf.all.forwarding."""
     assert net.ipv6.devconf_all is not None and net.ipv6.devconf_dflt is not None
     net.ipv6.devconf_all.forwarding = value
@@ -294,7 +297,7 @@ def ipv6_get_lladdr(dev: NetDevice) -> bytes:
     return b""
 
 
-def ipv6_dev_get_saddr(net: "Net", dev: NetDevice | None, daddr: bytes, prefs: int) -> bytes:
+def ipv6_dev_get_saddr(net: Net, dev: NetDevice | None, daddr: bytes, prefs: int) -> bytes:
     """Choose a source address, RFC 6724 5; b"" when there is none."""
     scope = ipv6_addr_scope(daddr)
     limited = dev is not None and (daddr[0] == 0xFF or scope <= SCOPE_LINK)

@@ -3,7 +3,7 @@
 Options are checked for what to do with unknown ones; routing headers with segments left are refused.
 Left out: segment routing, mobility."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
@@ -11,7 +11,10 @@ from twinsock.kernel.net.ipv6.icmp import icmpv6_param_prob
 from twinsock.uapi.icmpv6 import ICMPV6_HDR_FIELD, ICMPV6_UNK_OPTION
 from twinsock.uapi.snmp import IPSTATS_MIB_INHDRERRORS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 _KNOWN_HOP: Final = (5, 49, 194)  # router alert, IOAM, jumbo
@@ -113,6 +116,6 @@ def _header_offset(skb: SkBuff) -> int:
     return hdr.header_len()
 
 
-def _net(skb: SkBuff) -> "Net":
+def _net(skb: SkBuff) -> Net:
     assert skb.dev is not None
     return skb.dev.net

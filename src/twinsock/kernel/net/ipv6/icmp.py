@@ -3,7 +3,7 @@
 `icmpv6_rcv` answers echoes and hands errors to the protocols; `icmp6_send` makes errors, within two rate limits.
 Left out: extended echo, node information."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dst import Dst
@@ -39,7 +39,10 @@ from twinsock.wire.icmp6 import Icmp6hdr
 from twinsock.wire.ip6 import IP6_HEADER_LEN, Ipv6hdr, skip_exthdrs
 from twinsock.wire.l4 import ones_sum, pseudo_sum6
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 _IPV6_MIN_MTU: Final = 1280
@@ -125,7 +128,7 @@ def icmpv6_rcv(skb: SkBuff) -> int:
     return 0
 
 
-def icmpv6_notify(net: "Net", skb: SkBuff, type_: int, code: int, info: int) -> bool:
+def icmpv6_notify(net: Net, skb: SkBuff, type_: int, code: int, info: int) -> bool:
     """Tell the protocol of the quoted packet; False when the quote is too short."""
     data = skb.payload()
     inner, _length = wire_ip6.parse(data)
@@ -212,7 +215,7 @@ def icmpv6_param_prob(skb: SkBuff, code: int, pointer: int) -> None:
 
 
 def icmpv6_push(
-    net: "Net", h: Icmp6hdr, payload: bytes, saddr: bytes, daddr: bytes, rt: Dst, tclass: int, hop_limit: int = -1, loop: bool = True
+    net: Net, h: Icmp6hdr, payload: bytes, saddr: bytes, daddr: bytes, rt: Dst, tclass: int, hop_limit: int = -1, loop: bool = True
 ) -> int:
     """Build and send a message; without `loop` this host does not hear its own multicast."""
     from twinsock.kernel.net.ipv6.ip6_output import IPSKB6_IGNORE_DF, IPSKB6_NO_LOOP, ip6_make_flowlabel, ip6_send_skb
@@ -235,7 +238,7 @@ def icmpv6_push(
     return ip6_send_skb(net, skb)
 
 
-def icmpv6_out_count(net: "Net", type_: int) -> None:
+def icmpv6_out_count(net: Net, type_: int) -> None:
     """Count a sent message."""
     net.icmp6_statistics[ICMP6_MIB_OUTMSGS] += 1
     net.icmp6msg_statistics[256 + type_] += 1
@@ -272,21 +275,21 @@ def _oif_for(addr: bytes, skb: SkBuff) -> int:
     return skb.iif if addr[0] == 0xFE and addr[1] & 0xC0 == 0x80 else 0
 
 
-def _limited(net: "Net", type_: int) -> bool:
+def _limited(net: Net, type_: int) -> bool:
     """Tell whether a message is subject to rate limits: icmp.ratemask, by default all errors but "packet too big"."""
     if type_ == ICMPV6_PKT_TOOBIG:
         return bool(net.ipv6.sysctl_icmpv6_ratemask_ptb)
     return type_ < 128
 
 
-def _global_allowed(net: "Net", type_: int, loopback: bool) -> bool:
+def _global_allowed(net: Net, type_: int, loopback: bool) -> bool:
     state = net.ipv4.icmp
     if loopback or not _limited(net, type_) or state is None:
         return True
     return state.global_allow()
 
 
-def _allowed(net: "Net", rt: Rt6Info, daddr: bytes, type_: int) -> bool:
+def _allowed(net: Net, rt: Rt6Info, daddr: bytes, type_: int) -> bool:
     """Take icmp.ratelimit ms from a destination's bucket, less behind shorter routes, icmpv6_xrlim_allow()."""
     if not _limited(net, type_) or rt.dev.is_loopback():
         return True

@@ -1,6 +1,6 @@
 """Registers the datagram and raw protocols of AF_INET6 (Linux: inet6_init() in net/ipv6/af_inet6.c)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import proto_register
 from twinsock.kernel.net.ipv4.inet_create import INET_PROTOSW_PERMANENT, INET_PROTOSW_REUSE, InetProtosw, inet_register_protosw
@@ -17,6 +17,7 @@ from twinsock.uapi.in6 import IPPROTO_ICMPV6
 from twinsock.uapi.in_ import IPPROTO_IP, IPPROTO_UDP, IPPROTO_UDPLITE
 from twinsock.uapi.socket import AF_INET6, SOCK_DGRAM, SOCK_RAW
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.net_namespace import Net
@@ -28,12 +29,12 @@ class Raw6Protosw(InetProtosw):
 
     prot: Raw6Proto
 
-    def new_sock(self, net: "Net", family: int, protocol: int) -> "InetSock":
+    def new_sock(self, net: Net, family: int, protocol: int) -> InetSock:
         """Make the protocol socket."""
         return Raw6Sock(net, family, self.prot, self.type, protocol)
 
 
-def inet6_init(kernel: "Kernel") -> None:
+def inet6_init(kernel: Kernel) -> None:
     """Register UDP, UDP-Lite, RAW and ping sockets over IPv6; after `inet_init`."""
     udp_input = UdpInput6()
     for name, name4, protocol in (("UDPv6", "UDP", IPPROTO_UDP), ("UDPLITEv6", "UDP-Lite", IPPROTO_UDPLITE)):

@@ -1,7 +1,7 @@
 """What differs for AF_INET6 sockets from AF_INET ones: bind, names, leaving groups (Linux: inet6_release(), inet6_bind(),
 inet6_getname() of net/ipv6/af_inet6.c; inet6_dgram_ops, inet6_sockraw_ops)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.bpf.cgroup import (
     BPF_CGROUP_INET6_CONNECT,
@@ -20,6 +20,7 @@ from twinsock.uapi.errno import ENOTCONN
 from twinsock.uapi.socket import AF_INET6
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_SYN_SENT
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
@@ -73,7 +74,7 @@ class Inet6DgramOps(InetDgramOps):
     family = AF_INET6
     bpf_connect = BPF_CGROUP_INET6_CONNECT
 
-    def bind(self, task: "Task", sock: Socket, addr: bytes) -> int:
+    def bind(self, task: Task, sock: Socket, addr: bytes) -> int:
         """inet6_bind()."""
         return inet6_bind(task, sock, addr)
 

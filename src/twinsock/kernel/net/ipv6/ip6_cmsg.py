@@ -1,7 +1,7 @@
 """Control messages of level IPPROTO_IPV6 and the error queue, ipv6(7), RFC 3542 (Linux: ip6_datagram_send_ctl(),
 ip6_datagram_recv_ctl(), ipv6_icmp_error(), ipv6_local_error(), ipv6_recv_error() of net/ipv6/datagram.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import dev_get_by_index
 from twinsock.kernel.net.core.net import Msghdr
@@ -24,7 +24,10 @@ from twinsock.uapi.in_ import IPPROTO_IPV6
 from twinsock.uapi.socket import MSG_ERRQUEUE, MSG_TRUNC
 from twinsock.wire.ip6 import NEXTHDR_DEST, NEXTHDR_HOP, NEXTHDR_ROUTING, Ipv6hdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 # bits of Ipv6Pinfo.rxopt
@@ -93,7 +96,7 @@ class Ipcm6:
 # Sending
 
 
-def ip6_datagram_send_ctl(task: "Task", sk: InetSock, control: bytes, ipc6: Ipcm6) -> int:
+def ip6_datagram_send_ctl(task: Task, sk: InetSock, control: bytes, ipc6: Ipcm6) -> int:
     """Read the messages of level SOL_SOCKET and IPPROTO_IPV6: 0 or -errno."""
     bad, cmsgs = for_each_cmsghdr(control)
     for cmsg in cmsgs:
@@ -107,7 +110,7 @@ def ip6_datagram_send_ctl(task: "Task", sk: InetSock, control: bytes, ipc6: Ipcm
     return bad
 
 
-def _send_ctl(task: "Task", sk: InetSock, cmsg: Cmsghdr, ipc6: Ipcm6) -> int:
+def _send_ctl(task: Task, sk: InetSock, cmsg: Cmsghdr, ipc6: Ipcm6) -> int:
     data = cmsg.data
     if cmsg.type in (in6.IPV6_PKTINFO, in6.IPV6_2292PKTINFO):
         return _send_pktinfo(sk, data, ipc6)
@@ -165,7 +168,7 @@ def _send_pktinfo(sk: InetSock, data: bytes, ipc6: Ipcm6) -> int:
     return 0
 
 
-def _send_exthdr(task: "Task", sk: InetSock, type_: int, data: bytes, ipc6: Ipcm6) -> int:
+def _send_exthdr(task: Task, sk: InetSock, type_: int, data: bytes, ipc6: Ipcm6) -> int:
     names = (
         in6.IPV6_2292HOPOPTS,
         in6.IPV6_HOPOPTS,

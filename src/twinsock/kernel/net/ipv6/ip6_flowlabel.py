@@ -2,10 +2,14 @@
 
 Only what a socket that holds no lease sees: leases are not given (D-udp-1)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.uapi import in6
 from twinsock.uapi.errno import EFAULT, EINVAL, ENOENT, ENOMEM, ESRCH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _FREQ: Final = 32  # sizeof(struct in6_flowlabel_req)
 

@@ -1,6 +1,6 @@
 """Plugs IPv6 together for a kernel (Linux: the part of inet6_init() in net/ipv6/af_inet6.c that concerns the network layer)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, register_pernet_subsys
 from twinsock.kernel.net.core.skbuff import SkBuff
@@ -14,6 +14,7 @@ from twinsock.kernel.net.ipv6.route import Fib6Tables, Ip6Handlers
 from twinsock.uapi.if_ import ETH_P_IPV6
 from twinsock.uapi.in6 import IPPROTO_ICMPV6
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
 
@@ -50,7 +51,7 @@ class _Ipv6NetOps(PernetOperations):
         net.addrs = InetAddressView(net)
 
 
-def ip6_init(kernel: "Kernel") -> None:
+def ip6_init(kernel: Kernel) -> None:
     """Register IPv6, neighbour discovery and ICMPv6. To be called after `ip_init` and before `loopback_init`."""
     kernel.ip6_handlers = _Handlers()
     kernel.netdev_chain.append(AddrconfNotifier())

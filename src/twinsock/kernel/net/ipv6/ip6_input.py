@@ -2,7 +2,7 @@
 
 `ipv6_rcv` checks the header, routing decides, `ip6_input` walks the extension headers and calls the transport."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.protocol import PacketType
@@ -39,6 +39,7 @@ from twinsock.uapi.snmp import (
 from twinsock.wire import ip6 as wire_ip6
 from twinsock.wire.ip6 import IP6_HEADER_LEN, NEXTHDR_DEST, NEXTHDR_FRAGMENT, NEXTHDR_HOP, NEXTHDR_NONE, NEXTHDR_ROUTING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.net_namespace import Net
@@ -47,12 +48,12 @@ if TYPE_CHECKING:
 class Ip6PacketType(PacketType):
     """Takes EtherType 0x86DD."""
 
-    def func(self, skb: SkBuff, dev: "NetDevice") -> int:
+    def func(self, skb: SkBuff, dev: NetDevice) -> int:
         """Receive an IPv6 packet."""
         return ipv6_rcv(skb, dev)
 
 
-def ipv6_rcv(skb: SkBuff, dev: "NetDevice") -> int:
+def ipv6_rcv(skb: SkBuff, dev: NetDevice) -> int:
     """Check a received packet and pass it on to routing."""
     net = dev.net
     if skb.pkt_type == PACKET_OTHERHOST:
@@ -90,7 +91,7 @@ def ipv6_rcv(skb: SkBuff, dev: "NetDevice") -> int:
     return dst.input(skb)
 
 
-def _parse(net: "Net", skb: SkBuff) -> bool:
+def _parse(net: Net, skb: SkBuff) -> bool:
     """Parse the header of a packet that came as bytes, count and drop it when it is broken."""
     hdr, payload_len = wire_ip6.parse(skb.data, skb.offset, skb.len)
     if hdr is None:
@@ -109,7 +110,7 @@ def _parse(net: "Net", skb: SkBuff) -> bool:
     return True
 
 
-def _addresses_ok(skb: SkBuff, dev: "NetDevice") -> bool:
+def _addresses_ok(skb: SkBuff, dev: NetDevice) -> bool:
     """Refuse what may not be on a wire, RFC 4291 2.5.3, 2.7."""
     hdr = skb.nh6
     assert hdr is not None

@@ -3,7 +3,7 @@
 ip6_xmit (TCP) | ip6_send_unicast_reply (RST) | ip6_make_skb, ip6_push_pending_frames (datagrams)
     > ip6_local_out > Rt6Info.output > ip6_output > ip6_fragment > ip6_finish_output2 > neighbour > device"""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dev import NET_XMIT_CN, dev_loopback_xmit, dev_queue_xmit
@@ -54,7 +54,10 @@ from twinsock.uapi.snmp import (
 )
 from twinsock.wire.ip6 import IP6_HEADER_LEN, NEXTHDR_FRAGMENT, FragHdr, Ipv6hdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.ipv4.inet_sock import InetSock
     from twinsock.wire.l4 import L4Header
@@ -64,7 +67,7 @@ IPSKB6_NO_LOOP: Final = 0x80000  # ours: a multicast that this host must not hea
 _MC6_LOOP_BIT: Final = 20  # INET_FLAGS_MC6_LOOP
 
 
-def ip6_xmit(sk: "InetSock", skb: SkBuff, fl6: Flowi6, mark: int, opt: bytes | None, tclass: int, priority: int) -> int:
+def ip6_xmit(sk: InetSock, skb: SkBuff, fl6: Flowi6, mark: int, opt: bytes | None, tclass: int, priority: int) -> int:
     """Send a packet of a connection (`skb.h` and `skb.dst` are set): 0 or -errno."""
     rt = skb.dst
     assert rt is not None
@@ -89,7 +92,7 @@ def ip6_xmit(sk: "InetSock", skb: SkBuff, fl6: Flowi6, mark: int, opt: bytes | N
     return -EMSGSIZE
 
 
-def inet6_csk_xmit(sk: "InetSock", skb: SkBuff) -> int:
+def inet6_csk_xmit(sk: InetSock, skb: SkBuff) -> int:
     """Send a packet of a connected socket along its route: 0 or -errno."""
     from twinsock.kernel.net.ipv4.route import sk_dst_check, sk_dst_set
 
@@ -112,7 +115,7 @@ def inet6_csk_xmit(sk: "InetSock", skb: SkBuff) -> int:
 
 
 def ip6_send_unicast_reply(
-    net: "Net", h: "L4Header", protocol: int, daddr: bytes, saddr: bytes, oif: int, tclass: int, flow_label: int = 0, mark: int = 0
+    net: Net, h: L4Header, protocol: int, daddr: bytes, saddr: bytes, oif: int, tclass: int, flow_label: int = 0, mark: int = 0
 ) -> int:
     """Answer a packet without a socket (RST, ACK of a mini-socket): 0 or -errno."""
     fl6 = Flowi6(daddr, saddr, protocol, h.source, h.dest, oif)
@@ -134,7 +137,7 @@ def ip6_send_unicast_reply(
     return ip6_local_out(net, skb)
 
 
-def ip6_make_flowlabel(net: "Net", fl6: Flowi6) -> int:
+def ip6_make_flowlabel(net: Net, fl6: Flowi6) -> int:
     """Return the flow label: the given one, else one made of the flow's addresses and ports, RFC 6437 3."""
     if fl6.flowlabel & 0xFFFFF or not net.ipv6.sysctl_auto_flowlabels:
         return fl6.flowlabel & 0xFFFFF
@@ -144,7 +147,7 @@ def ip6_make_flowlabel(net: "Net", fl6: Flowi6) -> int:
     return (value ^ value >> 23) & 0xFFFFF or 1
 
 
-def ip6_local_out(net: "Net", skb: SkBuff) -> int:
+def ip6_local_out(net: Net, skb: SkBuff) -> int:
     """Send a packet that has its header and route: 0, or -errno, or NET_XMIT_*."""
     net.ip6_statistics[IPSTATS_MIB_OUTREQUESTS] += 1
     skb.protocol = ETH_P_IPV6
@@ -153,7 +156,7 @@ def ip6_local_out(net: "Net", skb: SkBuff) -> int:
     return dst.output(skb)
 
 
-def ip6_send_skb(net: "Net", skb: SkBuff) -> int:
+def ip6_send_skb(net: Net, skb: SkBuff) -> int:
     """Send a datagram: 0 or -errno; -ENOBUFS when a queue dropped it, and OutDiscards counts."""
     err = ip6_local_out(net, skb)
     if err > 0:
@@ -180,7 +183,7 @@ def ip6_output(skb: SkBuff) -> int:
     return ip6_finish_output2(dev.net, skb)
 
 
-def ip6_finish_output2(net: "Net", skb: SkBuff) -> int:
+def ip6_finish_output2(net: Net, skb: SkBuff) -> int:
     """Count a packet, loop multicasts back, and give it to the neighbour or straight to the device."""
     dst = skb.dst
     hdr = skb.nh6
@@ -218,7 +221,7 @@ def ip6_finish_output2(net: "Net", skb: SkBuff) -> int:
     return neigh.resolve_output(skb)
 
 
-def ip6_fragment(net: "Net", skb: SkBuff, mtu: int) -> int:
+def ip6_fragment(net: Net, skb: SkBuff, mtu: int) -> int:
     """Cut a packet of this host into fragments, RFC 8200 4.5; refuse one that is not to be fragmented."""
     hdr = skb.nh6
     assert hdr is not None
@@ -323,7 +326,7 @@ def ip6_sk_ignore_df(pmtudisc: int) -> bool:
     return pmtudisc < IPV6_PMTUDISC_DO or pmtudisc == IPV6_PMTUDISC_OMIT
 
 
-def ip6_append_data(sk: "InetSock", cork: InetCork, data: bytes, transhdrlen: int, ipc: IpcmCookie, rt: Dst, dontfrag: bool = False) -> int:
+def ip6_append_data(sk: InetSock, cork: InetCork, data: bytes, transhdrlen: int, ipc: IpcmCookie, rt: Dst, dontfrag: bool = False) -> int:
     """Append bytes to a datagram: 0 or -EMSGSIZE."""
     pmtudisc = 1 if sk.pinet6 is None else sk.pinet6.pmtudisc
     if cork.dst is None:
@@ -368,7 +371,7 @@ def _datagram6_truesize(length: int, mtu: int, headerlen: int, gso_size: int) ->
     return total
 
 
-def ip6_make_pending_skb(sk: "InetSock", cork: InetCork, fl6: Flowi6) -> SkBuff:
+def ip6_make_pending_skb(sk: InetSock, cork: InetCork, fl6: Flowi6) -> SkBuff:
     """Finish a datagram: a packet with IPv6 header and route, to which the transport adds its header (`skb.h`)."""
     rt = cork.dst
     assert rt is not None
@@ -405,7 +408,7 @@ def ip6_make_pending_skb(sk: "InetSock", cork: InetCork, fl6: Flowi6) -> SkBuff:
     return skb
 
 
-def ip6_make_skb(sk: "InetSock", fl6: Flowi6, data: bytes, transhdrlen: int, ipc: IpcmCookie, rt: Dst) -> tuple[int, SkBuff | None]:
+def ip6_make_skb(sk: InetSock, fl6: Flowi6, data: bytes, transhdrlen: int, ipc: IpcmCookie, rt: Dst) -> tuple[int, SkBuff | None]:
     """Make a datagram in one go: (0, packet) or (-errno, None)."""
     cork = InetCork()
     err = ip6_append_data(sk, cork, data, transhdrlen, ipc, rt)
@@ -414,7 +417,7 @@ def ip6_make_skb(sk: "InetSock", fl6: Flowi6, data: bytes, transhdrlen: int, ipc
     return 0, ip6_make_pending_skb(sk, cork, fl6)
 
 
-def ip6_push_pending_frames(sk: "InetSock", cork: InetCork, fl6: Flowi6, h: "L4Header | None") -> int:
+def ip6_push_pending_frames(sk: InetSock, cork: InetCork, fl6: Flowi6, h: L4Header | None) -> int:
     """Finish a corked datagram with its transport header and send it: 0 or -errno."""
     skb = ip6_make_pending_skb(sk, cork, fl6)
     skb.h = h

@@ -3,7 +3,7 @@ net/ipv6/ipv6_sockglue.c).
 
 Left out: flow label leases beyond their checks, multicast routing, netfilter's options, IPsec policies, IPV6_ADDRFORM on TCP."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import dev_get_by_index
 from twinsock.kernel.net.core.net import Msghdr
@@ -35,7 +35,10 @@ from twinsock.uapi.in_ import IPPROTO_IP, IPPROTO_IPV6
 from twinsock.uapi.socket import AF_INET, SOCK_RAW, SOCK_STREAM
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.sched.task import Task
 
 _MASK32: Final = 0xFFFFFFFF
@@ -77,7 +80,7 @@ _EXTHDRS: Final = (in6.IPV6_HOPOPTS, in6.IPV6_RTHDRDSTOPTS, in6.IPV6_RTHDR, in6.
 _ANY_LENGTH: Final = (in6.IPV6_DONTFRAG, in6.IPV6_AUTOFLOWLABEL, in6.IPV6_RECVFRAGSIZE)  # a short value is 0
 
 
-def ipv6_setsockopt(task: "Task", sk: InetSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+def ipv6_setsockopt(task: Task, sk: InetSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
     """Set an option of level IPPROTO_IPV6, or IPPROTO_IP except on RAW sockets: 0 or -errno."""
     if level == IPPROTO_IP and sk.sk_type != SOCK_RAW:
         return ip_setsockopt(task, sk, level, optname, optval, optlen)
@@ -86,7 +89,7 @@ def ipv6_setsockopt(task: "Task", sk: InetSock, level: int, optname: int, optval
     return do_ipv6_setsockopt(task, sk, optname, optval, optlen)
 
 
-def do_ipv6_setsockopt(task: "Task", sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
+def do_ipv6_setsockopt(task: Task, sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
     """Set an option: 0 or -errno."""
     np = sk.pinet6
     if np is None:
@@ -112,7 +115,7 @@ def do_ipv6_setsockopt(task: "Task", sk: InetSock, optname: int, optval: bytes |
     return ret
 
 
-def _set_bit(task: "Task", sk: InetSock, optname: int, val: int, optlen: int) -> int:
+def _set_bit(task: Task, sk: InetSock, optname: int, val: int, optlen: int) -> int:
     if optname == in6.IPV6_TRANSPARENT and val:
         user_ns = sk.sk_net.user_ns
         if not task.ns_capable(user_ns, CAP_NET_ADMIN) and not task.ns_capable(user_ns, CAP_NET_RAW):
@@ -217,7 +220,7 @@ def _set_unicast_if(sk: InetSock, np: Ipv6Pinfo, val: int, optlen: int) -> int:
     return 0
 
 
-def _set_structured(task: "Task", sk: InetSock, np: Ipv6Pinfo, optname: int, val: int, optval: bytes | None, optlen: int) -> int:
+def _set_structured(task: Task, sk: InetSock, np: Ipv6Pinfo, optname: int, val: int, optval: bytes | None, optlen: int) -> int:
     if optname == in6.IPV6_ADDRFORM:
         return _set_addrform(sk, val, optlen)
     if optname == in6.IPV6_V6ONLY:
@@ -259,7 +262,7 @@ def _set_addrform(sk: InetSock, val: int, optlen: int) -> int:
     return sk.sk_prot.become_ipv4(sk)
 
 
-def _set_exthdr(task: "Task", sk: InetSock, np: Ipv6Pinfo, optname: int, optval: bytes | None, optlen: int) -> int:
+def _set_exthdr(task: Task, sk: InetSock, np: Ipv6Pinfo, optname: int, optval: bytes | None, optlen: int) -> int:
     """IPV6_HOPOPTS and the like: a header that goes with every packet, RFC 3542 4."""
     if optname != in6.IPV6_RTHDR and not task.ns_capable(sk.sk_net.user_ns, CAP_NET_RAW):
         return -EPERM
@@ -298,7 +301,7 @@ def _set_pktinfo(sk: InetSock, np: Ipv6Pinfo, optval: bytes | None, optlen: int)
     return 0
 
 
-def _set_pktoptions(task: "Task", sk: InetSock, np: Ipv6Pinfo, optval: bytes | None, optlen: int) -> int:
+def _set_pktoptions(task: Task, sk: InetSock, np: Ipv6Pinfo, optval: bytes | None, optlen: int) -> int:
     """IPV6_2292PKTOPTIONS: control messages that hold for every packet."""
     if optlen == 0:
         np.hopopt = np.dst0opt = np.srcrt = np.dst1opt = b""
@@ -317,7 +320,7 @@ def _set_pktoptions(task: "Task", sk: InetSock, np: Ipv6Pinfo, optval: bytes | N
     return 0
 
 
-def _set_membership(task: "Task", sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
+def _set_membership(task: Task, sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
     if optlen < 20:
         return -EINVAL
     multicast = optname in (in6.IPV6_ADD_MEMBERSHIP, in6.IPV6_DROP_MEMBERSHIP)
@@ -339,7 +342,7 @@ def _set_membership(task: "Task", sk: InetSock, optname: int, optval: bytes | No
 # Reading
 
 
-def ipv6_getsockopt(task: "Task", sk: InetSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+def ipv6_getsockopt(task: Task, sk: InetSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
     """Read an option of level IPPROTO_IPV6, or IPPROTO_IP except on RAW sockets: (0 or -errno, value)."""
     if level == IPPROTO_IP and sk.sk_type != SOCK_RAW:
         return ip_getsockopt(task, sk, level, optname, optval, optlen)

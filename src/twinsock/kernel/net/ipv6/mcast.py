@@ -2,8 +2,9 @@
 
 Left out: sending reports, answering queries (D-ip-1); source lists of a group (a source filter holds per socket only)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.ipv6.addrconf import Inet6Dev
 
@@ -16,7 +17,7 @@ class Ifmcaddr6:
         self.users = 0
 
 
-def ipv6_dev_mc_inc(idev: "Inet6Dev", addr: bytes) -> None:
+def ipv6_dev_mc_inc(idev: Inet6Dev, addr: bytes) -> None:
     """Let one more user listen to a group."""
     for mc in idev.mc_list:
         if mc.addr == addr:
@@ -27,7 +28,7 @@ def ipv6_dev_mc_inc(idev: "Inet6Dev", addr: bytes) -> None:
     idev.mc_list.insert(0, mc)
 
 
-def ipv6_dev_mc_dec(idev: "Inet6Dev", addr: bytes) -> None:
+def ipv6_dev_mc_dec(idev: Inet6Dev, addr: bytes) -> None:
     """Let one user less listen to a group."""
     for mc in idev.mc_list:
         if mc.addr == addr:
@@ -37,7 +38,7 @@ def ipv6_dev_mc_dec(idev: "Inet6Dev", addr: bytes) -> None:
             return
 
 
-def ipv6_chk_mcast_addr(idev: "Inet6Dev", group: bytes) -> bool:
+def ipv6_chk_mcast_addr(idev: Inet6Dev, group: bytes) -> bool:
     """Tell whether a device listens to a group."""
     return any(mc.addr == group for mc in idev.mc_list)
 

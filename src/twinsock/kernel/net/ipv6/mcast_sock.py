@@ -2,7 +2,7 @@
 
 A source filter holds per socket; devices are not told of it (see mcast.py)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import dev_get_by_index
 from twinsock.kernel.net.core.sock_mem import sock_kfree_s, sock_kmalloc
@@ -14,7 +14,10 @@ from twinsock.uapi.capability import CAP_NET_ADMIN
 from twinsock.uapi.errno import EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENOBUFS, ENODEV, ENOENT, ENOMEM, EPERM
 from twinsock.uapi.in_ import MCAST_EXCLUDE, MCAST_INCLUDE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
@@ -26,7 +29,7 @@ _SFLIST_HEAD: Final = 24
 _SFBLOCK: Final = 10
 
 
-def _device_of(net: "Net", addr: bytes, ifindex: int) -> "NetDevice | None":
+def _device_of(net: Net, addr: bytes, ifindex: int) -> NetDevice | None:
     if ifindex:
         return dev_get_by_index(net, ifindex)
     rt = ip6_route_output(net, None, Flowi6(addr))
@@ -81,7 +84,7 @@ def ipv6_sock_mc_close(sk: InetSock) -> None:
         np.mc_list = []
 
 
-def _idev_of(net: "Net", group: bytes, ifindex: int) -> Inet6Dev | None:
+def _idev_of(net: Net, group: bytes, ifindex: int) -> Inet6Dev | None:
     dev = _device_of(net, group, ifindex)
     return None if dev is None else dev.ip6_ptr
 
@@ -167,7 +170,7 @@ def _charge(sk: InetSock, pmc: Ipv6McSocklist, count: int) -> int:
 # Anycast
 
 
-def ipv6_sock_ac_join(task: "Task", sk: InetSock, ifindex: int, addr: bytes) -> int:
+def ipv6_sock_ac_join(task: Task, sk: InetSock, ifindex: int, addr: bytes) -> int:
     """IPV6_JOIN_ANYCAST: 0 or -errno."""
     np = sk.pinet6
     net = sk.sk_net

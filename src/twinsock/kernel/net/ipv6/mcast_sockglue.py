@@ -1,12 +1,16 @@
 """MCAST_JOIN_GROUP and its kin for IPv6, RFC 3678 5 (Linux: the ipv6_mcast_* functions of net/ipv6/ipv6_sockglue.c)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_IS_ICSK, InetSock
 from twinsock.kernel.net.ipv6.mcast_sock import ip6_mc_msfilter, ip6_mc_source, ipv6_sock_mc_drop, ipv6_sock_mc_join
 from twinsock.uapi import in_
 from twinsock.uapi.errno import EADDRINUSE, EADDRNOTAVAIL, EFAULT, EINVAL, ENOBUFS, ENODEV, EPROTO
 from twinsock.uapi.socket import AF_INET6
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 GROUP_REQ: Final = 136
 GROUP_SOURCE_REQ: Final = 264

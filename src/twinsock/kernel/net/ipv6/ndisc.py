@@ -2,7 +2,7 @@
 
 Left out: router discovery, redirects (counted, not followed), proxies."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.neighbour import (
@@ -38,7 +38,10 @@ from twinsock.wire.icmp6 import (
     nd_options,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.net_namespace import Net
 
@@ -48,7 +51,7 @@ AF_INET6: Final = 10
 class NdTable(NeighTable):
     """`nd_tbl`."""
 
-    def __init__(self, net: "Net") -> None:
+    def __init__(self, net: Net) -> None:
         super().__init__(net, AF_INET6)
 
     def constructor(self, neigh: Neighbour) -> None:
@@ -80,7 +83,7 @@ class NdTable(NeighTable):
         kfree_skb_reason(skb, dropreason.NEIGH_FAILED)
 
 
-def ndisc_send_ns(dev: "NetDevice", target: bytes, daddr: bytes, saddr: bytes, nonce: bytes) -> None:
+def ndisc_send_ns(dev: NetDevice, target: bytes, daddr: bytes, saddr: bytes, nonce: bytes) -> None:
     """Send a neighbour solicitation; `saddr` b"" means the device's link-local address, without which nothing is sent.
 
     A `saddr` of :: makes it a probe of duplicate address detection."""
@@ -96,7 +99,7 @@ def ndisc_send_ns(dev: "NetDevice", target: bytes, daddr: bytes, saddr: bytes, n
     _send(dev, Icmp6hdr(NDISC_NEIGHBOUR_SOLICITATION), payload, saddr, daddr)
 
 
-def ndisc_send_na(dev: "NetDevice", daddr: bytes, target: bytes, solicited: bool, override: bool) -> None:
+def ndisc_send_na(dev: NetDevice, daddr: bytes, target: bytes, solicited: bool, override: bool) -> None:
     """Send a neighbour advertisement for an address of ours; one that overrides tells our link address."""
     idev = dev.ip6_ptr
     flags = (NA_SOLICITED if solicited else 0) | (NA_OVERRIDE if override else 0)
@@ -106,7 +109,7 @@ def ndisc_send_na(dev: "NetDevice", daddr: bytes, target: bytes, solicited: bool
     _send(dev, Icmp6hdr(NDISC_NEIGHBOUR_ADVERTISEMENT, 0, flags), payload, target, daddr)
 
 
-def _send(dev: "NetDevice", h: Icmp6hdr, payload: bytes, saddr: bytes, daddr: bytes) -> None:
+def _send(dev: NetDevice, h: Icmp6hdr, payload: bytes, saddr: bytes, daddr: bytes) -> None:
     handlers = dev.net.kernel.ip6_handlers
     assert handlers is not None
     rt = Rt6Info(dev, handlers, daddr)
@@ -202,7 +205,7 @@ def _recv_na(skb: SkBuff, h: Icmp6hdr) -> None:
         neigh.update(lladdr, NUD_REACHABLE if h.un & NA_SOLICITED else NUD_STALE, flags)
 
 
-def _our_address(dev: "NetDevice", addr: bytes) -> Inet6Ifaddr | None:
+def _our_address(dev: NetDevice, addr: bytes) -> Inet6Ifaddr | None:
     if dev.ip6_ptr is not None:
         for ifp in dev.ip6_ptr.addr_list:
             if ifp.addr == addr:

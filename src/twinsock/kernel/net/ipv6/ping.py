@@ -1,6 +1,6 @@
 """Ping sockets over IPv6 (Linux: net/ipv6/ping.c); what both families share is in ipv4/ping.py."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.net import Msghdr
 from twinsock.kernel.net.core.protocol import NetProtocol
@@ -33,6 +33,7 @@ from twinsock.uapi.tcp import TCP_ESTABLISHED
 from twinsock.wire.icmp import ICMP_HEADER_LEN
 from twinsock.wire.icmp6 import Icmp6hdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.sock import Sock
     from twinsock.kernel.sched.task import Task
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 class Ping6Proto(PingProto):
     """`pingv6_prot`."""
 
-    def init_sock(self, sk: "Sock") -> int:
+    def init_sock(self, sk: Sock) -> int:
         """Such a socket knows no IPv4."""
         sk.sk_ipv6only = 1
         return 0
@@ -88,12 +89,12 @@ class Ping6Proto(PingProto):
         if sk.pinet6 is not None:
             sk.pinet6.saddr = IN6ADDR_ANY
 
-    def connect(self, task: "Task", sk: "Sock", addr: bytes) -> int:
+    def connect(self, task: Task, sk: Sock, addr: bytes) -> int:
         """ip6_datagram_connect_v6_only()."""
         assert isinstance(sk, PingSock)
         return ip6_datagram_connect_v6_only(sk, addr)
 
-    def sendmsg(self, task: "Task", sk: "Sock", msg: Msghdr) -> int:
+    def sendmsg(self, task: Task, sk: Sock, msg: Msghdr) -> int:
         """ping_v6_sendmsg()."""
         assert isinstance(sk, PingSock)
         return ping_v6_sendmsg(task, sk, msg)
@@ -113,12 +114,12 @@ class Ping6Proto(PingProto):
         """Receive from the error queue."""
         return ipv6_recv_error(sk, msg)
 
-    def setsockopt(self, task: "Task", sk: "Sock", level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """ipv6_setsockopt()."""
         assert isinstance(sk, PingSock)
         return ipv6_setsockopt(task, sk, level, optname, optval, optlen)
 
-    def getsockopt(self, task: "Task", sk: "Sock", level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """ipv6_getsockopt()."""
         assert isinstance(sk, PingSock)
         return ipv6_getsockopt(task, sk, level, optname, optval, optlen)
@@ -144,7 +145,7 @@ def _ping_dest(sk: PingSock, msg: Msghdr, ipc6: Ipcm6) -> tuple[int, bytes]:
     return 0, daddr
 
 
-def ping_v6_sendmsg(task: "Task", sk: PingSock, msg: Msghdr) -> int:
+def ping_v6_sendmsg(task: Task, sk: PingSock, msg: Msghdr) -> int:
     """Send an echo request: bytes or -errno."""
     np = sk.pinet6
     assert np is not None

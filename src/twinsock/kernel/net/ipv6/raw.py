@@ -1,6 +1,6 @@
 """RAW sockets over IPv6, RFC 3542 3 (Linux: net/ipv6/raw.c): payloads only, unless IPV6_HDRINCL."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.datagram import skb_free_datagram, skb_recv_datagram, sock_queue_rcv_skb
 from twinsock.kernel.net.core.net import Msghdr
@@ -59,7 +59,10 @@ from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED
 from twinsock.wire import ip6 as wire_ip6
 from twinsock.wire.l4 import csum_fold, ones_sum, pseudo_sum6
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.sock import Sock
     from twinsock.kernel.sched.task import Task
@@ -71,7 +74,7 @@ ICMPV6_FILTER: Final = 1
 class Raw6Sock(RawSock):
     """`struct raw6_sock`."""
 
-    def __init__(self, net: "Net", family: int, prot: Proto, type_: int, protocol: int) -> None:
+    def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
         self.checksum = protocol == IPPROTO_ICMPV6  # IPV6_CHECKSUM: compute and verify at `offset`
         self.offset = 2 if protocol == IPPROTO_ICMPV6 else 0
@@ -85,27 +88,27 @@ class Raw6Sock(RawSock):
 class Raw6Proto(RawProto):
     """`rawv6_prot`."""
 
-    def bind(self, task: "Task", sk: "Sock", addr: bytes) -> int:
+    def bind(self, task: Task, sk: Sock, addr: bytes) -> int:
         """rawv6_bind()."""
         assert isinstance(sk, Raw6Sock)
         return rawv6_bind(sk, addr)
 
-    def connect(self, task: "Task", sk: "Sock", addr: bytes) -> int:
+    def connect(self, task: Task, sk: Sock, addr: bytes) -> int:
         """ip6_datagram_connect_v6_only()."""
         assert isinstance(sk, Raw6Sock)
         return ip6_datagram_connect_v6_only(sk, addr)
 
-    def sendmsg(self, task: "Task", sk: "Sock", msg: Msghdr) -> int:
+    def sendmsg(self, task: Task, sk: Sock, msg: Msghdr) -> int:
         """rawv6_sendmsg()."""
         assert isinstance(sk, Raw6Sock)
         return rawv6_sendmsg(task, sk, msg)
 
-    def recvmsg(self, task: "Task", sk: "Sock", msg: Msghdr, flags: int) -> int:
+    def recvmsg(self, task: Task, sk: Sock, msg: Msghdr, flags: int) -> int:
         """rawv6_recvmsg()."""
         assert isinstance(sk, Raw6Sock)
         return rawv6_recvmsg(task, sk, msg, flags)
 
-    def router_alert6(self, sk: "Sock", value: int) -> int:
+    def router_alert6(self, sk: Sock, value: int) -> int:
         """ip6_ra_control()."""
         assert isinstance(sk, Raw6Sock)
         if sk.sk_num != IPPROTO_RAW:
@@ -118,7 +121,7 @@ class Raw6Proto(RawProto):
         sk.inet_assign_bit(INET_FLAGS_RTALERT, value != 0)
         return 0
 
-    def setsockopt(self, task: "Task", sk: "Sock", level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """rawv6_setsockopt()."""
         assert isinstance(sk, Raw6Sock)
         if level == SOL_ICMPV6:
@@ -129,7 +132,7 @@ class Raw6Proto(RawProto):
             return _set_raw(sk, level, optname, optval, optlen)
         return ipv6_setsockopt(task, sk, level, optname, optval, optlen)
 
-    def getsockopt(self, task: "Task", sk: "Sock", level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sk: Sock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """rawv6_getsockopt()."""
         assert isinstance(sk, Raw6Sock)
         if level == SOL_ICMPV6:
@@ -223,7 +226,7 @@ def _check_bind(sk: Raw6Sock, addr: bytes, saddr: bytes) -> int:
 # Sending
 
 
-def rawv6_sendmsg(task: "Task", sk: Raw6Sock, msg: Msghdr) -> int:
+def rawv6_sendmsg(task: Task, sk: Raw6Sock, msg: Msghdr) -> int:
     """Send a payload, or with IPV6_HDRINCL a packet: bytes or -errno."""
     np = sk.pinet6
     assert np is not None
@@ -283,7 +286,7 @@ def _raw6_route(sk: Raw6Sock, ipc6: Ipcm6, fl6: Flowi6) -> tuple[int, Rt6Info | 
     return ip6_dst_lookup_flow(sk.sk_net, fl6, sk)
 
 
-def rawv6_send_hdrinc(task: "Task", sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt6Info) -> int:
+def rawv6_send_hdrinc(task: Task, sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt6Info) -> int:
     """Send a packet whose header the program wrote."""
     length = msg.remaining()
     if length > rt.dev.mtu:
@@ -306,7 +309,7 @@ def rawv6_send_hdrinc(task: "Task", sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: 
     return 0 if err == -ENOBUFS and not sk.inet_test_bit(INET_FLAGS_RECVERR6) else err
 
 
-def _raw6_append(task: "Task", sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt6Info, ipc6: Ipcm6) -> int:
+def _raw6_append(task: Task, sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt6Info, ipc6: Ipcm6) -> int:
     np = sk.pinet6
     assert np is not None
     cork: InetCork = sk.cork
@@ -360,7 +363,7 @@ def rawv6_push_pending_frames(sk: Raw6Sock) -> int:
 # Receiving
 
 
-def rawv6_recvmsg(task: "Task", sk: Raw6Sock, msg: Msghdr, flags: int) -> int:
+def rawv6_recvmsg(task: Task, sk: Raw6Sock, msg: Msghdr, flags: int) -> int:
     """Receive a payload: bytes or -errno."""
     np = sk.pinet6
     assert np is not None

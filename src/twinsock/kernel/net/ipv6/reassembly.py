@@ -1,6 +1,6 @@
 """Putting IPv6 fragments together, RFC 8200 4.5, RFC 5722 (Linux: net/ipv6/reassembly.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.skbuff import SkBuff, consume_skb, kfree_skb_reason
@@ -17,7 +17,10 @@ from twinsock.uapi.snmp import (
 )
 from twinsock.wire.ip6 import NEXTHDR_FRAGMENT, parse_frag
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
 
 _FQ_SIZE: Final = 184  # what the kernel charges for the queue itself
@@ -45,7 +48,7 @@ class Fq6(FragQueue):
         self.discard(dropreason.FRAG_REASM_TIMEOUT)
 
 
-def ipv6_frag_rcv(net: "Net", skb: SkBuff) -> SkBuff | None:
+def ipv6_frag_rcv(net: Net, skb: SkBuff) -> SkBuff | None:
     """Take a fragment, whose fragment header starts the payload; give the whole packet back when nothing is missing."""
     hdr = skb.nh6
     fqdir = net.ipv6.fqdir
@@ -85,7 +88,7 @@ def _find(fqdir: FqdirBase, skb: SkBuff, ident: int, nexthdr: int) -> Fq6 | None
     return fq if fqdir.add(fq, _FQ_SIZE) else None
 
 
-def _queue(net: "Net", fq: Fq6, skb: SkBuff, start: int, more: bool) -> bool:
+def _queue(net: Net, fq: Fq6, skb: SkBuff, start: int, more: bool) -> bool:
     mib = net.ip6_statistics
     hdr = skb.nh6
     assert hdr is not None
@@ -129,14 +132,14 @@ def _queue(net: "Net", fq: Fq6, skb: SkBuff, start: int, more: bool) -> bool:
     return True
 
 
-def _fail(net: "Net", fq: Fq6, skb: SkBuff) -> None:
+def _fail(net: Net, fq: Fq6, skb: SkBuff) -> None:
     fq.kill()
     net.ip6_statistics[IPSTATS_MIB_REASMFAILS] += 1
     fq.discard(dropreason.NOT_SPECIFIED)
     kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
 
 
-def _reassemble(net: "Net", fq: Fq6, last: SkBuff) -> SkBuff | None:
+def _reassemble(net: Net, fq: Fq6, last: SkBuff) -> SkBuff | None:
     first = fq.pieces[0].skb
     hdr = first.nh6
     assert hdr is not None

@@ -3,7 +3,7 @@
 Tables local and main, longest prefix, then metric; source address selection is addrconf's.
 Left out: router preferences, multipath, redirects, subtrees by source."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import LOOPBACK_IFINDEX, dev_get_by_index
 from twinsock.kernel.net.core.dst import NO_METRICS, RTCF_LOCAL, Dst
@@ -43,7 +43,10 @@ from twinsock.uapi.rtnetlink import (
 )
 from twinsock.uapi.snmp import IPSTATS_MIB_OUTNOROUTES
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.net.core.sock import Sock
@@ -112,7 +115,7 @@ class Ip6Handlers:
 class Fib6Info:
     """`struct fib6_info`: a route in a table."""
 
-    def __init__(self, dst: bytes, plen: int, dev: "NetDevice | None", type_: int = RTN_UNICAST) -> None:
+    def __init__(self, dst: bytes, plen: int, dev: NetDevice | None, type_: int = RTN_UNICAST) -> None:
         self.dst = dst
         self.plen = plen
         self.dev = dev
@@ -155,7 +158,7 @@ class Fib6Config:
 class Rt6Info(Dst):
     """`struct rt6_info`: an IPv6 route for one destination."""
 
-    def __init__(self, dev: "NetDevice", handlers: Ip6Handlers, daddr: bytes) -> None:
+    def __init__(self, dev: NetDevice, handlers: Ip6Handlers, daddr: bytes) -> None:
         super().__init__(dev)
         self.handlers = handlers
         self.genid = self.net.ipv6.rt_genid
@@ -305,7 +308,7 @@ class Fib6Table:
 class Fib6Tables:
     """The IPv6 routing of one namespace."""
 
-    def __init__(self, net: "Net") -> None:
+    def __init__(self, net: Net) -> None:
         self.net = net
         self.tables: dict[int, Fib6Table] = {RT_TABLE_LOCAL: Fib6Table(), RT_TABLE_MAIN: Fib6Table()}
         self.local = self.tables[RT_TABLE_LOCAL]
@@ -339,7 +342,7 @@ class Fib6Tables:
         self.tables[fi.table].remove(fi)
         self.flush_cache()
 
-    def ifdown(self, dev: "NetDevice") -> None:
+    def ifdown(self, dev: NetDevice) -> None:
         """Remove the routes over a device that goes down, rt6_disable_ip()."""
         for tb in self.tables.values():
             for fi in tb.all_routes():
@@ -348,7 +351,7 @@ class Fib6Tables:
         self.flush_cache()
 
 
-def ip6_route_output(net: "Net", sk: "Sock | None", fl6: Flowi6) -> Rt6Info:
+def ip6_route_output(net: Net, sk: Sock | None, fl6: Flowi6) -> Rt6Info:
     """Find the way for a packet of ours; the result's `error` says when there is none."""
     fib = net.ipv6.fib
     handlers = net.kernel.ip6_handlers
@@ -367,7 +370,7 @@ def ip6_route_output(net: "Net", sk: "Sock | None", fl6: Flowi6) -> Rt6Info:
     return _make_rt(net, fi, fl6.daddr, handlers)
 
 
-def ip6_dst_lookup_flow(net: "Net", fl6: Flowi6, sk: "Sock | None") -> tuple[int, Rt6Info | None]:
+def ip6_dst_lookup_flow(net: Net, fl6: Flowi6, sk: Sock | None) -> tuple[int, Rt6Info | None]:
     """Find the way and the source address: (0, route) or (-errno, None)."""
     from twinsock.kernel.net.ipv6.addrconf import ipv6_dev_get_saddr
 
@@ -399,7 +402,7 @@ ip6_route_output_flow = ip6_dst_lookup_flow
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
-def _make_rt(net: "Net", fi: Fib6Info, daddr: bytes, handlers: Ip6Handlers) -> Rt6Info:
+def _make_rt(net: Net, fi: Fib6Info, daddr: bytes, handlers: Ip6Handlers) -> Rt6Info:
     lo = net.loopback_dev
     assert lo is not None
     dev = fi.dev or lo
@@ -422,7 +425,7 @@ def _make_rt(net: "Net", fi: Fib6Info, daddr: bytes, handlers: Ip6Handlers) -> R
     return rt
 
 
-def ip6_route_input(skb: SkBuff, dev: "NetDevice") -> None:
+def ip6_route_input(skb: SkBuff, dev: NetDevice) -> None:
     """Give a received packet its route."""
     net = dev.net
     hdr = skb.nh6
@@ -455,7 +458,7 @@ def ip6_route_input(skb: SkBuff, dev: "NetDevice") -> None:
     skb.dst = rt
 
 
-def ip6_route_add(net: "Net", cfg: Fib6Config) -> int:
+def ip6_route_add(net: Net, cfg: Fib6Config) -> int:
     """Add a route, `ip -6 route add`: 0 or -errno."""
     fib = net.ipv6.fib
     if fib is None or cfg.dst_len > 128:
@@ -500,7 +503,7 @@ def ip6_route_add(net: "Net", cfg: Fib6Config) -> int:
     return 0
 
 
-def ip6_route_del(net: "Net", cfg: Fib6Config) -> int:
+def ip6_route_del(net: Net, cfg: Fib6Config) -> int:
     """Delete the first route that matches, `ip -6 route del`: 0 or -ESRCH."""
     fib = net.ipv6.fib
     tb = None if fib is None else fib.tables.get(cfg.table)
@@ -516,14 +519,14 @@ def ip6_route_del(net: "Net", cfg: Fib6Config) -> int:
     return -ESRCH
 
 
-def ip6_update_pmtu(net: "Net", daddr: bytes, mtu: int, oif: int) -> None:
+def ip6_update_pmtu(net: Net, daddr: bytes, mtu: int, oif: int) -> None:
     """Learn a path MTU for the way to `daddr`."""
     rt = ip6_route_output(net, None, Flowi6(daddr, oif=oif))
     if not rt.error:
         rt.update_pmtu(mtu)
 
 
-def _check_gateway(fib: Fib6Tables, cfg: Fib6Config, dev: "NetDevice | None") -> tuple[int, "NetDevice | None"]:
+def _check_gateway(fib: Fib6Tables, cfg: Fib6Config, dev: NetDevice | None) -> tuple[int, NetDevice | None]:
     """Check that a gateway is a neighbour, not one of our own addresses: (0, device) or (-errno, None)."""
     if cfg.gw[0] == 0xFF:
         return -EINVAL, None

@@ -1,6 +1,6 @@
 """UDP and UDP-Lite over IPv6 (Linux: net/ipv6/udp.c): sending, receiving, lookup, errors. Mapped addresses go to ipv4/udp.py."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.bpf.cgroup import BPF_CGROUP_UDP6_SENDMSG, cgroup_bpf_run_filter_sock_addr
 from twinsock.kernel.net.core.net import Msghdr
@@ -50,6 +50,7 @@ from twinsock.uapi.tcp import TCP_ESTABLISHED
 from twinsock.wire.ip6 import IP6_HEADER_LEN
 from twinsock.wire.udp import UDP_HEADER_LEN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
@@ -71,12 +72,12 @@ class UdpProto6(UdpProto):
     prot4: UdpProto | None = None  # what IPV6_ADDRFORM turns a socket's protocol into
     ops4: InetDgramOps | None = None
 
-    def connect(self, task: "Task", sk: Sock, addr: bytes) -> int:
+    def connect(self, task: Task, sk: Sock, addr: bytes) -> int:
         """udpv6_connect()."""
         assert isinstance(sk, InetSock)
         return ip6_datagram_connect(sk, addr)
 
-    def sendmsg(self, task: "Task", sk: Sock, msg: Msghdr) -> int:
+    def sendmsg(self, task: Task, sk: Sock, msg: Msghdr) -> int:
         """udpv6_sendmsg()."""
         assert isinstance(sk, UdpSock)
         return udpv6_sendmsg(task, sk, msg)
@@ -107,17 +108,17 @@ class UdpProto6(UdpProto):
 class UdpInput6(UdpInput4):
     """The receiving half of an AF_INET6 socket."""
 
-    def recvmsg(self, task: "Task", sk: UdpSock, msg: Msghdr, flags: int) -> int:
+    def recvmsg(self, task: Task, sk: UdpSock, msg: Msghdr, flags: int) -> int:
         """udpv6_recvmsg()."""
         return udpv6_recvmsg(task, sk, msg, flags)
 
-    def setsockopt(self, task: "Task", sk: UdpSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sk: UdpSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """udpv6_setsockopt()."""
         if level in (IPPROTO_UDP, IPPROTO_UDPLITE):
             return udp_lib_setsockopt(sk, optname, optval, optlen)
         return ipv6_setsockopt(task, sk, level, optname, optval, optlen)
 
-    def getsockopt(self, task: "Task", sk: UdpSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sk: UdpSock, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """udpv6_getsockopt()."""
         if level in (IPPROTO_UDP, IPPROTO_UDPLITE):
             return udp_lib_getsockopt(sk, optname, optlen)
@@ -166,7 +167,7 @@ def _dest_of(sk: UdpSock, name: bytes) -> tuple[int, _Dest6]:
     return 0, dest
 
 
-def udpv6_sendmsg(task: "Task", sk: UdpSock, msg: Msghdr) -> int:
+def udpv6_sendmsg(task: Task, sk: UdpSock, msg: Msghdr) -> int:
     """Send one datagram, or a piece of one, sendto(2): bytes or -errno."""
     np = sk.pinet6
     assert np is not None
@@ -198,7 +199,7 @@ def udpv6_sendmsg(task: "Task", sk: UdpSock, msg: Msghdr) -> int:
     return _send_new(task, sk, msg, dest, length)
 
 
-def _send_new(task: "Task", sk: UdpSock, msg: Msghdr, dest: _Dest6, length: int) -> int:
+def _send_new(task: Task, sk: UdpSock, msg: Msghdr, dest: _Dest6, length: int) -> int:
     np = sk.pinet6
     assert np is not None
     ipc6 = Ipcm6(sk)
@@ -272,7 +273,7 @@ def _route6(sk: UdpSock, ipc6: Ipcm6, dest: _Dest6, connected: bool) -> tuple[in
     return err, rt, fl6
 
 
-def _append6(task: "Task", sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc6: Ipcm6, rt: Rt6Info, cork: UdpCork6) -> int:
+def _append6(task: Task, sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc6: Ipcm6, rt: Rt6Info, cork: UdpCork6) -> int:
     """Add bytes to a datagram; send it unless it is corked: bytes or -errno."""
     zero_copy = bool(msg.flags & MSG_ZEROCOPY and length and sk.sock_flag(SOCK_ZEROCOPY))
     err = msg_zerocopy_begin(task, sk, length) if zero_copy else 0
@@ -283,9 +284,7 @@ def _append6(task: "Task", sk: UdpSock, msg: Msghdr, length: int, transhdrlen: i
     return length if not err else udp_send_failed(sk, err, udp6_mib(sk))
 
 
-def _append_and_send6(
-    task: "Task", sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc6: Ipcm6, rt: Rt6Info, cork: UdpCork6
-) -> int:
+def _append_and_send6(task: Task, sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc6: Ipcm6, rt: Rt6Info, cork: UdpCork6) -> int:
     err = ip6_append_data(sk, cork, msg.take(length), transhdrlen, ipc6.ipc, rt, cork.dontfrag)
     if err == -EMSGSIZE:
         mtu = min(rt.get_mtu(), 0xFFFF + IP6_HEADER_LEN) - len(cork.opt)
@@ -340,7 +339,7 @@ def udp_v6_push_cork(sk: UdpSock, cork: UdpCork6) -> int:
 # Receiving
 
 
-def udpv6_recvmsg(task: "Task", sk: UdpSock, msg: Msghdr, flags: int) -> int:
+def udpv6_recvmsg(task: Task, sk: UdpSock, msg: Msghdr, flags: int) -> int:
     """Receive a datagram of either family, recvmsg(2): bytes or -errno."""
     np = sk.pinet6
     assert np is not None

@@ -1,7 +1,7 @@
 """UDP from the network over IPv6: who gets a datagram, and who learns of an ICMPv6 error (Linux: udpv6_rcv(), __udp6_lib_lookup(),
 udpv6_err() of net/ipv6/udp.c)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.protocol import NetProtocol
@@ -32,6 +32,7 @@ from twinsock.uapi.tcp import TCP_ESTABLISHED
 from twinsock.wire.l4 import pseudo_sum6
 from twinsock.wire.udp import UDP_HEADER_LEN, Udphdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
 
@@ -53,7 +54,7 @@ class Udp6Protocol(NetProtocol):
         return udp6_err(skb, self.protocol, type_, code, info)
 
 
-def _mib6(net: "Net", protocol: int) -> list[int]:
+def _mib6(net: Net, protocol: int) -> list[int]:
     return net.udplite6_statistics if protocol == IPPROTO_UDPLITE else net.udp6_statistics
 
 
@@ -83,7 +84,7 @@ def compute_score6(sk: UdpSock, saddr: bytes, sport: int, daddr: bytes, hnum: in
 
 
 def __udp6_lib_lookup(
-    net: "Net", saddr: bytes, sport: int, daddr: bytes, hnum: int, dif: int, protocol: int, skb: SkBuff | None
+    net: Net, saddr: bytes, sport: int, daddr: bytes, hnum: int, dif: int, protocol: int, skb: SkBuff | None
 ) -> UdpSock | None:
     """Find the socket for a datagram: its address first, then the wildcard."""
     table = udp_table(net)
@@ -99,7 +100,7 @@ def _slot6(table: UdpTable, daddr: bytes, hnum: int) -> UdpHslot2:
 
 def _lookup2(
     slot: UdpHslot2,
-    net: "Net",
+    net: Net,
     saddr: bytes,
     sport: int,
     bound: bytes,
@@ -163,7 +164,7 @@ def udp6_rcv(skb: SkBuff, protocol: int) -> int:
     return 0
 
 
-def _mcast_deliver(net: "Net", skb: SkBuff, h: Udphdr, protocol: int) -> int:
+def _mcast_deliver(net: Net, skb: SkBuff, h: Udphdr, protocol: int) -> int:
     """Give a multicast to every socket that wants it."""
     hdr = skb.nh6
     assert hdr is not None

@@ -4,13 +4,18 @@ Probabilities are fractions of 2**32, as in Linux's interface; `percent` convert
 discipline's own, seeded by the host's, so that a packet more elsewhere does not change what happens here.
 Left out (D-ip-6): slots, the four-state loss model, the inner discipline, ECN marking instead of loss."""
 
+from __future__ import annotations
+
 import heapq
-from typing import Final
 
 from twinsock.kernel.kernel import Prng
 from twinsock.kernel.net.core.dev import NET_XMIT_SUCCESS, NetDevice, Qdisc, qdisc_pkt_len
 from twinsock.kernel.net.core.skbuff import SkBuff, consume_skb, skb_clone, skb_orphan
 from twinsock.kernel.time.timer import NSEC_PER_SEC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 DIST_UNIFORM: Final = 0
 DIST_NORMAL: Final = 1

@@ -2,7 +2,7 @@
 
 The rest of Linux's file stands in names.py (bind), dgram.py, stream.py, scm.py, skb.py and poll.py."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.net import SOCK_WAKE_WAITD, SS_CONNECTED, SS_UNCONNECTED, NetProtoFamily, ProtoOps, Socket
 from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, register_pernet_subsys
@@ -80,7 +80,10 @@ from twinsock.uapi.fcntl import O_NONBLOCK
 from twinsock.uapi.socket import AF_UNIX, SO_INQ, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.fs.select import PollTable
     from twinsock.kernel.kernel import Kernel
@@ -109,12 +112,12 @@ class UnixFamily(NetProtoFamily):
 
     family = AF_UNIX
 
-    def __init__(self, kernel: "Kernel") -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self.state = UnixState(kernel)
         self.dgram_proto = Proto("UNIX", _OBJ_SIZE)
         self.stream_proto = Proto("UNIX-STREAM", _OBJ_SIZE)
 
-    def create(self, task: "Task", net: Net, sock: Socket, protocol: int, kern: int) -> int:
+    def create(self, task: Task, net: Net, sock: Socket, protocol: int, kern: int) -> int:
         """socket(2): protocol 0 or 1; SOCK_RAW becomes SOCK_DGRAM."""
         if protocol not in (0, AF_UNIX):
             return -EPROTONOSUPPORT
@@ -147,7 +150,7 @@ class UnixFamily(NetProtoFamily):
         return sk
 
 
-def af_unix_init(kernel: "Kernel") -> UnixFamily:
+def af_unix_init(kernel: Kernel) -> UnixFamily:
     """Register the family, its protocols and its part of every namespace."""
     family = UnixFamily(kernel)
     proto_register(kernel, family.dgram_proto)
@@ -157,7 +160,7 @@ def af_unix_init(kernel: "Kernel") -> UnixFamily:
     return family
 
 
-def init_peercred(sk: Sock, task: "Task") -> None:
+def init_peercred(sk: Sock, task: Task) -> None:
     """Remember who made this end, SO_PEERCRED of the other one."""
     cred = task.cred
     sk.sk_peer_pid = task.tgid
@@ -229,7 +232,7 @@ def _has_unread(sk: UnixSock) -> bool:
 # Connections
 
 
-def unix_listen(task: "Task", sock: Socket, backlog: int) -> int:
+def unix_listen(task: Task, sock: Socket, backlog: int) -> int:
     """listen(2)."""
     if sock.type not in (SOCK_STREAM, SOCK_SEQPACKET):
         return -EOPNOTSUPP
@@ -246,7 +249,7 @@ def unix_listen(task: "Task", sock: Socket, backlog: int) -> int:
     return 0
 
 
-def unix_stream_connect(task: "Task", sock: Socket, addr: bytes, flags: int) -> int:
+def unix_stream_connect(task: Task, sock: Socket, addr: bytes, flags: int) -> int:
     """connect(2) of streams and sequenced packets."""
     err = unix_validate_addr(addr)
     if err:
@@ -274,7 +277,7 @@ def unix_stream_connect(task: "Task", sock: Socket, addr: bytes, flags: int) -> 
     return 0
 
 
-def _find_listener(task: "Task", sk: UnixSock, addr: bytes, timeo: int) -> tuple[int, UnixSock | None]:
+def _find_listener(task: Task, sk: UnixSock, addr: bytes, timeo: int) -> tuple[int, UnixSock | None]:
     """Find the listener and wait for room in its queue: (0, listener) or -errno."""
     while True:
         err, other = unix_find_other(task, sk.sk_net, addr, sk.sk_type)
@@ -294,7 +297,7 @@ def _find_listener(task: "Task", sk: UnixSock, addr: bytes, timeo: int) -> tuple
         return (-EINVAL, None) if sk.sk_state != TCP_CLOSE else (0, other)
 
 
-def _join(task: "Task", sock: Socket, sk: UnixSock, other: UnixSock, newsk: UnixSock) -> None:
+def _join(task: Task, sock: Socket, sk: UnixSock, other: UnixSock, newsk: UnixSock) -> None:
     """Make `newsk` the other end of `sk`, and queue it at the listener."""
     sock_hold(sk)
     newsk.peer = sk
@@ -315,7 +318,7 @@ def _join(task: "Task", sock: Socket, sk: UnixSock, other: UnixSock, newsk: Unix
     other.sk_data_ready()
 
 
-def unix_accept(task: "Task", sock: Socket, newsock: Socket, flags: int) -> int:
+def unix_accept(task: Task, sock: Socket, newsock: Socket, flags: int) -> int:
     """accept(2)."""
     sk = unix_sk(sock)
     if sock.type not in (SOCK_STREAM, SOCK_SEQPACKET):
@@ -341,7 +344,7 @@ def unix_accept(task: "Task", sock: Socket, newsock: Socket, flags: int) -> int:
     return 0
 
 
-def unix_socketpair(task: "Task", socka: Socket, sockb: Socket) -> int:
+def unix_socketpair(task: Task, socka: Socket, sockb: Socket) -> int:
     """socketpair(2)."""
     ska = unix_sk(socka)
     skb = unix_sk(sockb)
@@ -394,7 +397,7 @@ class UnixOps(ProtoOps):
     family = AF_UNIX
     has_peek_off = True
 
-    def release(self, task: "Task | None", sock: Socket) -> int:
+    def release(self, task: Task | None, sock: Socket) -> int:
         """Close."""
         sk = sock.sk
         if isinstance(sk, UnixSock):
@@ -402,19 +405,19 @@ class UnixOps(ProtoOps):
         sock.sk = None
         return 0
 
-    def bind(self, task: "Task", sock: Socket, addr: bytes) -> int:
+    def bind(self, task: Task, sock: Socket, addr: bytes) -> int:
         """Own a name."""
         return unix_bind(task, unix_sk(sock), addr)
 
-    def connect(self, task: "Task", sock: Socket, addr: bytes, flags: int) -> int:
+    def connect(self, task: Task, sock: Socket, addr: bytes, flags: int) -> int:
         """Connect to a listener."""
         return unix_stream_connect(task, sock, addr, flags)
 
-    def socketpair(self, task: "Task", sock1: Socket, sock2: Socket) -> int:
+    def socketpair(self, task: Task, sock1: Socket, sock2: Socket) -> int:
         """Join two new sockets."""
         return unix_socketpair(task, sock1, sock2)
 
-    def accept(self, task: "Task", sock: Socket, newsock: Socket, flags: int) -> int:
+    def accept(self, task: Task, sock: Socket, newsock: Socket, flags: int) -> int:
         """Take the next connection."""
         return unix_accept(task, sock, newsock, flags)
 
@@ -427,15 +430,15 @@ class UnixOps(ProtoOps):
             return -ENOTCONN, b""
         return 0, _FAMILY if sk.addr is None else sk.addr.name
 
-    def poll(self, file: "File", sock: Socket, wait: "PollTable | None") -> int:
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """Return the poll bits."""
         return unix_dgram_poll(unix_sk(sock), sock, wait)
 
-    def ioctl(self, task: "Task", sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
+    def ioctl(self, task: Task, sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
         """Answer SIOCINQ and the like."""
         return unix_ioctl(task, unix_sk(sock), cmd)
 
-    def listen(self, task: "Task", sock: Socket, backlog: int) -> int:
+    def listen(self, task: Task, sock: Socket, backlog: int) -> int:
         """Start to listen."""
         return unix_listen(task, sock, backlog)
 
@@ -458,11 +461,11 @@ class UnixStreamOps(UnixOps):
 
     custom_sol_socket = True
 
-    def poll(self, file: "File", sock: Socket, wait: "PollTable | None") -> int:
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """Return the poll bits."""
         return unix_poll(unix_sk(sock), sock, wait)
 
-    def setsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """Set SO_INQ, the one option of the family's own."""
         if level != SOL_SOCKET:
             return -EOPNOTSUPP
@@ -478,11 +481,11 @@ class UnixStreamOps(UnixOps):
         unix_sk(sock).recvmsg_inq = value == 1
         return 0
 
-    def sendmsg(self, task: "Task", sock: Socket, msg: "Msghdr") -> int:
+    def sendmsg(self, task: Task, sock: Socket, msg: Msghdr) -> int:
         """Send."""
         return unix_stream_sendmsg(task, sock, msg)
 
-    def recvmsg(self, task: "Task", sock: Socket, msg: "Msghdr", flags: int) -> int:
+    def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
         """Receive."""
         return unix_stream_recvmsg(task, sock, msg, flags)
 
@@ -490,15 +493,15 @@ class UnixStreamOps(UnixOps):
 class UnixDgramOps(UnixOps):
     """SOCK_DGRAM."""
 
-    def connect(self, task: "Task", sock: Socket, addr: bytes, flags: int) -> int:
+    def connect(self, task: Task, sock: Socket, addr: bytes, flags: int) -> int:
         """Set the peer."""
         return unix_dgram_connect(task, unix_sk(sock), addr)
 
-    def sendmsg(self, task: "Task", sock: Socket, msg: "Msghdr") -> int:
+    def sendmsg(self, task: Task, sock: Socket, msg: Msghdr) -> int:
         """Send."""
         return unix_dgram_sendmsg(task, sock, msg)
 
-    def recvmsg(self, task: "Task", sock: Socket, msg: "Msghdr", flags: int) -> int:
+    def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
         """Receive."""
         return unix_dgram_recvmsg(task, sock, msg, flags)
 
@@ -506,11 +509,11 @@ class UnixDgramOps(UnixOps):
 class UnixSeqpacketOps(UnixOps):
     """SOCK_SEQPACKET."""
 
-    def sendmsg(self, task: "Task", sock: Socket, msg: "Msghdr") -> int:
+    def sendmsg(self, task: Task, sock: Socket, msg: Msghdr) -> int:
         """Send."""
         return unix_seqpacket_sendmsg(task, sock, msg)
 
-    def recvmsg(self, task: "Task", sock: Socket, msg: "Msghdr", flags: int) -> int:
+    def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
         """Receive."""
         return unix_seqpacket_recvmsg(task, sock, msg, flags)
 

@@ -2,7 +2,7 @@
 
 A sender waits in `peer_wait` of a receiver whose queue is longer than net.unix.max_dgram_qlen."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.filter import sk_filter_trim_cap
 from twinsock.kernel.net.core.scm import ScmCookie, scm_destroy, scm_recv, scm_send
@@ -39,7 +39,10 @@ from twinsock.uapi.errno import EAGAIN, ECONNREFUSED, ECONNRESET, EMSGSIZE, ENOT
 from twinsock.uapi.socket import AF_UNSPEC, MSG_DONTWAIT, MSG_OOB, MSG_PEEK, MSG_TRUNC, SOCK_SEQPACKET
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net import Msghdr, Socket
     from twinsock.kernel.sched.task import Task
 
@@ -59,7 +62,7 @@ def unix_may_send(sk: UnixSock, other: UnixSock) -> bool:
 # connect
 
 
-def unix_dgram_connect(task: "Task", sk: UnixSock, addr: bytes) -> int:
+def unix_dgram_connect(task: Task, sk: UnixSock, addr: bytes) -> int:
     """Set, change or (AF_UNSPEC) remove the peer, connect(2)."""
     if len(addr) < 2:
         return -22  # EINVAL
@@ -117,7 +120,7 @@ def unix_dgram_disconnected(sk: UnixSock, other: UnixSock) -> None:
 # Waiting for room at the receiver
 
 
-def unix_wait_for_peer(task: "Task", other: UnixSock, timeo: int) -> int:
+def unix_wait_for_peer(task: Task, other: UnixSock, timeo: int) -> int:
     """Sleep until the receiver has room or is gone; return what is left of the time."""
     wait = TaskWait(task, True)
     other.peer_wait.prepare_to_wait(wait)
@@ -160,7 +163,7 @@ def unix_dgram_peer_wake_disconnect_wakeup(sk: UnixSock, other: UnixSock) -> Non
 # send
 
 
-def unix_dgram_sendmsg(task: "Task", sock: "Socket", msg: "Msghdr") -> int:
+def unix_dgram_sendmsg(task: Task, sock: Socket, msg: Msghdr) -> int:
     """sendmsg(2) on a datagram socket: the length or -errno."""
     scm = ScmCookie()
     err = scm_send(task, sock, msg, scm, False)
@@ -171,7 +174,7 @@ def unix_dgram_sendmsg(task: "Task", sock: "Socket", msg: "Msghdr") -> int:
     return err
 
 
-def unix_seqpacket_sendmsg(task: "Task", sock: "Socket", msg: "Msghdr") -> int:
+def unix_seqpacket_sendmsg(task: Task, sock: Socket, msg: Msghdr) -> int:
     """sendmsg(2) on a connected SOCK_SEQPACKET; an address is ignored."""
     sk = unix_sk(sock)
     err = sock_error(sk)
@@ -183,7 +186,7 @@ def unix_seqpacket_sendmsg(task: "Task", sock: "Socket", msg: "Msghdr") -> int:
     return unix_dgram_sendmsg(task, sock, msg)
 
 
-def _dgram_send(task: "Task", sk: UnixSock, msg: "Msghdr", scm: ScmCookie) -> int:
+def _dgram_send(task: Task, sk: UnixSock, msg: Msghdr, scm: ScmCookie) -> int:
     if msg.flags & MSG_OOB:
         return -EOPNOTSUPP
     if msg.name:
@@ -214,7 +217,7 @@ def _dgram_send(task: "Task", sk: UnixSock, msg: "Msghdr", scm: ScmCookie) -> in
     return _deliver(task, sk, msg, skb, sock_sndtimeo(sk, noblock))
 
 
-def _deliver(task: "Task", sk: UnixSock, msg: "Msghdr", skb: UnixSkb, timeo: int) -> int:
+def _deliver(task: Task, sk: UnixSock, msg: Msghdr, skb: UnixSkb, timeo: int) -> int:
     """Find the receiver, wait for room, queue; free the message when that fails."""
     while True:
         other = sk.peer
@@ -243,7 +246,7 @@ def _deliver(task: "Task", sk: UnixSock, msg: "Msghdr", skb: UnixSkb, timeo: int
         return len(msg.data)
 
 
-def _try_deliver(task: "Task", sk: UnixSock, other: UnixSock, skb: UnixSkb, timeo: int, to_peer: bool) -> tuple[int, int]:
+def _try_deliver(task: Task, sk: UnixSock, other: UnixSock, skb: UnixSkb, timeo: int, to_peer: bool) -> tuple[int, int]:
     """Queue the message at `other`: (0, -errno or _RESTART, what is left of the time)."""
     if not unix_may_send(sk, other):
         return -EPERM, timeo
@@ -290,14 +293,14 @@ def _peer_is_dead(sk: UnixSock, other: UnixSock) -> int:
 # receive
 
 
-def unix_seqpacket_recvmsg(task: "Task", sock: "Socket", msg: "Msghdr", flags: int) -> int:
+def unix_seqpacket_recvmsg(task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
     """recvmsg(2) on a SOCK_SEQPACKET."""
     if unix_sk(sock).sk_state != TCP_ESTABLISHED:
         return -ENOTCONN
     return unix_dgram_recvmsg(task, sock, msg, flags)
 
 
-def unix_dgram_recvmsg(task: "Task", sock: "Socket", msg: "Msghdr", flags: int) -> int:
+def unix_dgram_recvmsg(task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
     """recvmsg(2): the bytes of one message, or -errno."""
     sk = unix_sk(sock)
     if flags & MSG_OOB:
@@ -341,7 +344,7 @@ def unix_dgram_recvmsg(task: "Task", sock: "Socket", msg: "Msghdr", flags: int) 
     return left if flags & MSG_TRUNC else size
 
 
-def _wait_for_datagram(task: "Task", sk: UnixSock, flags: int) -> tuple[int, int, int]:
+def _wait_for_datagram(task: Task, sk: UnixSock, flags: int) -> tuple[int, int, int]:
     """Wait for a message: (0, place in the queue, bytes to skip), or (-errno, -1, 0)."""
     timeo = sock_rcvtimeo(sk, bool(flags & MSG_DONTWAIT))
     while True:
@@ -371,7 +374,7 @@ def _find_datagram(sk: UnixSock, flags: int) -> tuple[int, int]:
     return -1, 0
 
 
-def wait_for_more_packets(task: "Task", sk: UnixSock, timeo: int) -> tuple[int, int]:
+def wait_for_more_packets(task: Task, sk: UnixSock, timeo: int) -> tuple[int, int]:
     """Sleep until the queue changes: (1, time left), or (0 at end of file or -errno, 0)."""
     sock = sk.sk_socket
     if sock is None:

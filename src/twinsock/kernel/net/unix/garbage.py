@@ -7,12 +7,13 @@ A socket in flight is a vertex; each of its descriptors is an edge to the socket
 Linux walks strongly connected components in a worker; the twin marks what is alive when a socket is released (D-unix-1).
 Both free the same."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.socket import sock_from_file
 from twinsock.kernel.net.unix.unix_sock import ScmFpList, UnixSkb, UnixSock, delayed_fput_busy
 from twinsock.uapi.tcp import TCP_LISTEN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.net.unix.unix_sock import UnixState
@@ -31,7 +32,7 @@ class UnixEdge:
         return self.successor if listener is None else listener
 
 
-def unix_get_socket(file: "File") -> UnixSock | None:
+def unix_get_socket(file: File) -> UnixSock | None:
     """Return the UNIX socket behind a file."""
     sock = sock_from_file(file)
     if sock is None:
@@ -40,7 +41,7 @@ def unix_get_socket(file: "File") -> UnixSock | None:
     return sk if isinstance(sk, UnixSock) else None
 
 
-def unix_add_edges(state: "UnixState", fpl: ScmFpList, receiver: UnixSock) -> None:
+def unix_add_edges(state: UnixState, fpl: ScmFpList, receiver: UnixSock) -> None:
     """Count descriptors as in flight: their message enters the queue of `receiver`."""
     fpl.inflight = True
     state.user_inflight[fpl.uid] = state.user_inflight.get(fpl.uid, 0) + len(fpl.files)
@@ -58,7 +59,7 @@ def unix_add_edges(state: "UnixState", fpl: ScmFpList, receiver: UnixSock) -> No
         state.maybe_cyclic = True
 
 
-def unix_del_edges(state: "UnixState", fpl: ScmFpList) -> None:
+def unix_del_edges(state: UnixState, fpl: ScmFpList) -> None:
     """Count descriptors as landed: received, or thrown away."""
     if not fpl.inflight:
         return
@@ -80,20 +81,20 @@ def _remove_edge(sk: UnixSock, edge: UnixEdge) -> None:
             return
 
 
-def _remove_vertex(state: "UnixState", sk: UnixSock) -> None:
+def _remove_vertex(state: UnixState, sk: UnixSock) -> None:
     for i in range(len(state.vertices)):
         if state.vertices[i] is sk:
             del state.vertices[i]
             return
 
 
-def unix_schedule_gc(state: "UnixState") -> None:
+def unix_schedule_gc(state: UnixState) -> None:
     """Collect, if descriptors in flight may have formed a cycle."""
     if state.maybe_cyclic and not state.gc_in_progress:
         unix_gc(state)
 
 
-def unix_gc(state: "UnixState") -> None:
+def unix_gc(state: UnixState) -> None:
     """Throw away the messages of sockets that nobody can reach, until none is left."""
     state.gc_in_progress = True
     while True:
@@ -117,7 +118,7 @@ def unix_gc(state: "UnixState") -> None:
     state.maybe_cyclic = _has_edge_between_vertices(state)
 
 
-def _find_dead(state: "UnixState") -> list[UnixSock]:
+def _find_dead(state: UnixState) -> list[UnixSock]:
     """Return the sockets in flight that no open file leads to."""
     live: list[UnixSock] = []
     for sk in state.vertices:
@@ -167,7 +168,7 @@ def _unix_collect_queue(sk: UnixSock, hitlist: list[UnixSkb]) -> None:
             hitlist.append(skb)
 
 
-def _has_edge_between_vertices(state: "UnixState") -> bool:
+def _has_edge_between_vertices(state: UnixState) -> bool:
     for sk in state.vertices:
         for edge in sk.out_edges:
             if edge.holder().out_edges:

@@ -1,6 +1,6 @@
 """ioctl(2) on UNIX sockets (Linux: net/unix/af_unix.c, unix_ioctl)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.fs.ramfs import dentry_open_path
 from twinsock.kernel.net.unix.unix_sock import UnixSock, unix_skb_len
@@ -12,6 +12,7 @@ from twinsock.uapi.sockios import SIOCATMARK, SIOCINQ, SIOCOUTQ
 from twinsock.uapi.tcp import TCP_LISTEN
 from twinsock.uapi.un import SIOCUNIXFILE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
@@ -35,7 +36,7 @@ def unix_outq_len(sk: UnixSock) -> int:
     return sk.sk_wmem_alloc
 
 
-def unix_ioctl(task: "Task", sk: UnixSock, cmd: int) -> tuple[int, bytes]:
+def unix_ioctl(task: Task, sk: UnixSock, cmd: int) -> tuple[int, bytes]:
     """SIOCINQ, SIOCOUTQ, SIOCATMARK, SIOCUNIXFILE: (0 or -errno, value)."""
     if cmd == SIOCOUTQ:
         return 0, unix_outq_len(sk).to_bytes(4, "little")
@@ -63,7 +64,7 @@ def _at_mark(sk: UnixSock) -> bool:
     return sk.oob_skb is None or (len(queue) > 1 and queue[1] is sk.oob_skb)
 
 
-def unix_open_file(task: "Task", sk: UnixSock) -> int:
+def unix_open_file(task: Task, sk: UnixSock) -> int:
     """Open the socket's inode with O_PATH: a descriptor, -EPERM without CAP_NET_ADMIN, -ENOENT without a path."""
     if not task.ns_capable(sk.sk_net.user_ns, CAP_NET_ADMIN):
         return -EPERM

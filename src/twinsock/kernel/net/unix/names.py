@@ -2,7 +2,7 @@
 
 Abstract names belong to a network namespace and a type; a path belongs to the file system and holds one socket."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.namei import MAY_WRITE, inode_permission, kern_path, sys_unlink, vfs_mknod
 from twinsock.kernel.net.core.sock import sock_hold, sock_put
@@ -10,7 +10,10 @@ from twinsock.kernel.net.unix.unix_sock import UNIX_HASH_MOD, NetnsUnix, UnixAdd
 from twinsock.uapi.errno import EADDRINUSE, ECONNREFUSED, EEXIST, EINVAL, ENOSPC, EPROTOTYPE
 from twinsock.uapi.socket import AF_UNIX
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.namei import Inode
     from twinsock.kernel.net.core.net import Msghdr
     from twinsock.kernel.net.core.net_namespace import Net
@@ -36,7 +39,7 @@ def unix_path(addr: bytes) -> bytes:
     return addr[2:] if end < 0 else addr[2:end]
 
 
-def unix_copy_addr(msg: "Msghdr", sk: "Sock | None") -> None:
+def unix_copy_addr(msg: Msghdr, sk: Sock | None) -> None:
     """Give the receiver the sender's name, if it has one."""
     if isinstance(sk, UnixSock) and sk.addr is not None:
         msg.name = sk.addr.name
@@ -59,12 +62,12 @@ def unix_abstract_hash(name: bytes, type_: int) -> int:
     return UNIX_HASH_MOD + 1 + ((hash_ ^ type_) & UNIX_HASH_MOD)
 
 
-def unix_bsd_hash(inode: "Inode") -> int:
+def unix_bsd_hash(inode: Inode) -> int:
     """Return the chain of a socket inode, among those of sockets without a name."""
     return inode.i_ino & UNIX_HASH_MOD
 
 
-def unix_unbound_hash(state: "UnixState", type_: int) -> int:
+def unix_unbound_hash(state: UnixState, type_: int) -> int:
     """Return a chain for a socket without a name."""
     # Twin: D-unix-2: Linux hashes its address.
     state.unbound_seq += 1
@@ -87,13 +90,13 @@ def unix_remove_socket(unx: NetnsUnix, sk: UnixSock) -> None:
         sock_put(sk)
 
 
-def unix_insert_bsd_socket(state: "UnixState", sk: UnixSock) -> None:
+def unix_insert_bsd_socket(state: UnixState, sk: UnixSock) -> None:
     """Let the socket be found by its inode."""
     if sk.path is not None:
         state.bsd_socket_buckets[sk.path.i_ino & UNIX_HASH_MOD].insert(0, sk)
 
 
-def unix_remove_bsd_socket(state: "UnixState", sk: UnixSock) -> None:
+def unix_remove_bsd_socket(state: UnixState, sk: UnixSock) -> None:
     """Stop the socket from being found by its inode."""
     if sk.path is not None:
         _remove(state.bsd_socket_buckets[sk.path.i_ino & UNIX_HASH_MOD], sk)
@@ -114,7 +117,7 @@ def _unix_find_socket_byname(unx: NetnsUnix, name: bytes, hash_: int, type_: int
     return None
 
 
-def unix_find_socket_byinode(state: "UnixState", inode: "Inode") -> UnixSock | None:
+def unix_find_socket_byinode(state: UnixState, inode: Inode) -> UnixSock | None:
     """Return the socket bound to an inode."""
     for sk in state.bsd_socket_buckets[inode.i_ino & UNIX_HASH_MOD]:
         if sk.path is inode:
@@ -122,7 +125,7 @@ def unix_find_socket_byinode(state: "UnixState", inode: "Inode") -> UnixSock | N
     return None
 
 
-def unix_find_other(task: "Task", net: "Net", addr: bytes, type_: int) -> tuple[int, UnixSock | None]:
+def unix_find_other(task: Task, net: Net, addr: bytes, type_: int) -> tuple[int, UnixSock | None]:
     """Find the socket that an address names: (0, socket) or -errno."""
     if addr[2]:
         return _unix_find_bsd(task, net, addr, type_)
@@ -130,7 +133,7 @@ def unix_find_other(task: "Task", net: "Net", addr: bytes, type_: int) -> tuple[
     return (-ECONNREFUSED, None) if other is None else (0, other)
 
 
-def _unix_find_bsd(task: "Task", net: "Net", addr: bytes, type_: int) -> tuple[int, UnixSock | None]:
+def _unix_find_bsd(task: Task, net: Net, addr: bytes, type_: int) -> tuple[int, UnixSock | None]:
     err, inode = kern_path(task, unix_path(addr))
     if inode is None:
         return err, None
@@ -150,7 +153,7 @@ def _unix_find_bsd(task: "Task", net: "Net", addr: bytes, type_: int) -> tuple[i
 # bind
 
 
-def unix_bind(task: "Task", sk: UnixSock, addr: bytes) -> int:
+def unix_bind(task: Task, sk: UnixSock, addr: bytes) -> int:
     """bind(2)."""
     if addr == _FAMILY:
         return unix_autobind(sk)
@@ -160,7 +163,7 @@ def unix_bind(task: "Task", sk: UnixSock, addr: bytes) -> int:
     return unix_bind_bsd(task, sk, addr) if addr[2] else unix_bind_abstract(sk, addr)
 
 
-def unix_bind_bsd(task: "Task", sk: UnixSock, addr: bytes) -> int:
+def unix_bind_bsd(task: Task, sk: UnixSock, addr: bytes) -> int:
     """Make a socket inode and own it."""
     path = unix_path(addr)
     sock = sk.sk_socket

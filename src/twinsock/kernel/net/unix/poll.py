@@ -1,6 +1,6 @@
 """Readiness of UNIX sockets (Linux: net/unix/af_unix.c, unix_poll, unix_dgram_poll; sheet 06, 6.3)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.select import poll_requested_events, poll_wait
 from twinsock.kernel.net.core.net import SOCK_NOSPACE, Socket
@@ -11,13 +11,16 @@ from twinsock.uapi.poll import POLLERR, POLLHUP, POLLIN, POLLPRI, POLLRDHUP, POL
 from twinsock.uapi.socket import SOCK_SEQPACKET
 from twinsock.uapi.tcp import TCP_CLOSE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.select import PollTable
 
 _READABLE: Final = POLLIN | POLLRDNORM
 
 
-def unix_poll(sk: UnixSock, sock: Socket, wait: "PollTable | None") -> int:
+def unix_poll(sk: UnixSock, sock: Socket, wait: PollTable | None) -> int:
     """Return the poll bits of a stream."""
     poll_wait(sock.wq, wait)
     mask = POLLERR if sk.sk_err else 0
@@ -33,7 +36,7 @@ def unix_poll(sk: UnixSock, sock: Socket, wait: "PollTable | None") -> int:
     return mask
 
 
-def unix_dgram_poll(sk: UnixSock, sock: Socket, wait: "PollTable | None") -> int:
+def unix_dgram_poll(sk: UnixSock, sock: Socket, wait: PollTable | None) -> int:
     """Return the poll bits of datagrams and sequenced packets; a full peer takes the room away."""
     poll_wait(sock.wq, wait)
     mask = 0

@@ -3,7 +3,7 @@
 Sending collects a `ScmCookie` from the control data (net/core/scm.py); it is copied into the message with `unix_scm_to_skb`, and
 receiving takes it out again."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import get_file
 from twinsock.kernel.net.core.scm import ScmCookie, scm_fp_dup
@@ -13,13 +13,14 @@ from twinsock.uapi.capability import CAP_SYS_ADMIN, CAP_SYS_RESOURCE
 from twinsock.uapi.errno import ETOOMANYREFS
 from twinsock.uapi.resource import RLIMIT_NOFILE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 # Between cookie and message
 
 
-def unix_scm_to_skb(task: "Task", scm: ScmCookie, skb: UnixSkb, send_fds: bool) -> int:
+def unix_scm_to_skb(task: Task, scm: ScmCookie, skb: UnixSkb, send_fds: bool) -> int:
     """Copy the cookie into a message; descriptors only if `send_fds`: 0 or -ETOOMANYREFS."""
     skb.pid = scm.pid
     skb.uid = scm.uid
@@ -32,7 +33,7 @@ def unix_scm_to_skb(task: "Task", scm: ScmCookie, skb: UnixSkb, send_fds: bool) 
     return 0
 
 
-def too_many_unix_fds(task: "Task") -> bool:
+def too_many_unix_fds(task: Task) -> bool:
     """Tell whether an unprivileged user has more descriptors in flight than RLIMIT_NOFILE."""
     unx = task.net.unx
     if unx is None or unx.state.user_inflight.get(task.cred.uid, 0) <= task.rlim_cur[RLIMIT_NOFILE]:
@@ -40,7 +41,7 @@ def too_many_unix_fds(task: "Task") -> bool:
     return not task.capable(CAP_SYS_RESOURCE) and not task.capable(CAP_SYS_ADMIN)
 
 
-def unix_maybe_add_creds(task: "Task", skb: UnixSkb, sk: UnixSock, other: UnixSock) -> None:
+def unix_maybe_add_creds(task: Task, skb: UnixSkb, sk: UnixSock, other: UnixSock) -> None:
     """Put the sender's ids on the message when either side asked for credentials, or may still ask: it is not accepted yet."""
     if skb.pid == 0 and (unix_may_passcred(sk) or unix_may_passcred(other) or other.sk_socket is None):
         skb.pid = task.tgid

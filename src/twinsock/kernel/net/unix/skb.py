@@ -2,12 +2,16 @@
 
 Measured: 6.18, SIOCOUTQ of a sender for every size around each step (tests/parity/test_unix_limits.py)."""
 
-from typing import Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.skbuff import SkbDestructor, SkBuff, kfree_skb
 from twinsock.kernel.net.core.sock_mem import sock_wfree
 from twinsock.kernel.net.unix.scm import scm_stat_del, unix_skb_free_fds
 from twinsock.kernel.net.unix.unix_sock import UnixSkb, UnixSock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
 
 _SKB_SIZE: Final = 256  # the header structure
 _SHARED_INFO: Final = 320  # at the end of each linear part

@@ -6,7 +6,7 @@ Messages stay apart in the queue; reading joins them, except behind descriptors,
 
 An urgent byte that was read leaves an empty message behind, where reads still stop."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.fs.file import send_sigurg
 from twinsock.kernel.net.core.scm import ScmCookie, scm_destroy, scm_recv, scm_send
@@ -43,7 +43,10 @@ from twinsock.uapi.signal import SIGPIPE
 from twinsock.uapi.socket import MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, MSG_WAITALL, SO_INQ, SOL_SOCKET
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net import Msghdr, Socket
     from twinsock.kernel.sched.task import Task
 
@@ -55,7 +58,7 @@ _PAGED_MAX: Final = 32768
 # send
 
 
-def unix_stream_sendmsg(task: "Task", sock: "Socket", msg: "Msghdr") -> int:
+def unix_stream_sendmsg(task: Task, sock: Socket, msg: Msghdr) -> int:
     """sendmsg(2) on a stream: bytes accepted, or -errno."""
     scm = ScmCookie()
     err = scm_send(task, sock, msg, scm, False)
@@ -68,7 +71,7 @@ def unix_stream_sendmsg(task: "Task", sock: "Socket", msg: "Msghdr") -> int:
     return sent or err
 
 
-def _stream_send(task: "Task", sk: UnixSock, msg: "Msghdr", scm: ScmCookie) -> tuple[int, int]:
+def _stream_send(task: Task, sk: UnixSock, msg: Msghdr, scm: ScmCookie) -> tuple[int, int]:
     """Send: (0 or -errno, bytes accepted)."""
     length = len(msg.data)
     if msg.flags & MSG_OOB:
@@ -98,9 +101,7 @@ def _stream_send(task: "Task", sk: UnixSock, msg: "Msghdr", scm: ScmCookie) -> t
     return 0, sent
 
 
-def _queue(
-    task: "Task", sk: UnixSock, other: UnixSock, msg: "Msghdr", scm: ScmCookie, sent: int, size: int, paged: int, send_fds: bool
-) -> int:
+def _queue(task: Task, sk: UnixSock, other: UnixSock, msg: Msghdr, scm: ScmCookie, sent: int, size: int, paged: int, send_fds: bool) -> int:
     """Wait for send memory and put one message into the peer's queue: 0 or -errno."""
     err = sock_alloc_send_pskb(task, sk, bool(msg.flags & MSG_DONTWAIT))
     if err:
@@ -128,7 +129,7 @@ def _may_queue(other: UnixSock, skb: UnixSkb) -> int:
     return 0
 
 
-def queue_oob(task: "Task", sk: UnixSock, other: UnixSock, msg: "Msghdr", scm: ScmCookie, sent: int) -> int:
+def queue_oob(task: Task, sk: UnixSock, other: UnixSock, msg: Msghdr, scm: ScmCookie, sent: int) -> int:
     """Send the last byte of a MSG_OOB send as the urgent one: 0 or -errno."""
     err = sock_alloc_send_pskb(task, sk, bool(msg.flags & MSG_DONTWAIT))
     if err:
@@ -163,7 +164,7 @@ def sk_send_sigurg(sk: Sock) -> None:
 class _Read:
     """One read of a stream under way."""
 
-    def __init__(self, msg: "Msghdr", flags: int) -> None:
+    def __init__(self, msg: Msghdr, flags: int) -> None:
         self.msg = msg
         self.flags = flags
         self.peek = bool(flags & MSG_PEEK)
@@ -175,7 +176,7 @@ class _Read:
         self.scm = ScmCookie()
 
 
-def unix_stream_recvmsg(task: "Task", sock: "Socket", msg: "Msghdr", flags: int) -> int:
+def unix_stream_recvmsg(task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
     """recvmsg(2) on a stream: bytes, or -errno."""
     sk = unix_sk(sock)
     if sk.sk_state != TCP_ESTABLISHED:
@@ -185,7 +186,7 @@ def unix_stream_recvmsg(task: "Task", sock: "Socket", msg: "Msghdr", flags: int)
     return unix_stream_read_generic(task, sock, sk, msg, flags)
 
 
-def unix_stream_read_generic(task: "Task", sock: "Socket", sk: UnixSock, msg: "Msghdr", flags: int) -> int:
+def unix_stream_read_generic(task: Task, sock: Socket, sk: UnixSock, msg: Msghdr, flags: int) -> int:
     """Read until enough is there, then write the control data."""
     target = sock_rcvlowat(sk, bool(flags & MSG_WAITALL), msg.size)
     timeo = sock_rcvtimeo(sk, bool(flags & MSG_DONTWAIT))
@@ -350,7 +351,7 @@ def _consume(sk: UnixSock, read: _Read, skb: UnixSkb, chunk: int) -> bool:
     return read.scm.fp is not None
 
 
-def unix_stream_data_wait(task: "Task", sk: UnixSock, timeo: int, last: UnixSkb | None) -> int:
+def unix_stream_data_wait(task: Task, sk: UnixSock, timeo: int, last: UnixSkb | None) -> int:
     """Sleep until something new is in the queue, or nothing will come; return what is left of the time."""
     sock = sk.sk_socket
     if sock is None:
@@ -368,7 +369,7 @@ def unix_stream_data_wait(task: "Task", sk: UnixSock, timeo: int, last: UnixSkb 
     return timeo
 
 
-def unix_stream_recv_urg(sk: UnixSock, msg: "Msghdr", flags: int) -> int:
+def unix_stream_recv_urg(sk: UnixSock, msg: Msghdr, flags: int) -> int:
     """recv(2) with MSG_OOB: 1, or -EINVAL without an urgent byte."""
     skb = sk.oob_skb
     if sk.sock_flag(SOCK_URGINLINE) or skb is None:

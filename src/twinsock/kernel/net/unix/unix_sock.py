@@ -1,8 +1,9 @@
 """`struct unix_sock`, `struct unix_address`, what a message carries, and the state of the family (Linux: include/net/af_unix.h,
 include/net/netns/unix.h)."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.fs.file import File, fput
 from twinsock.kernel.net.core.net import SOCK_WAKE_SPACE, Socket
@@ -13,7 +14,10 @@ from twinsock.uapi.poll import POLLOUT, POLLWRBAND, POLLWRNORM
 from twinsock.uapi.socket import AF_UNIX
 from twinsock.uapi.tcp import TCP_LISTEN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.namei import Inode
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.net_namespace import Net
@@ -67,7 +71,7 @@ class UnixSkb(SkBuff):
 class UnixSock(Sock):
     """`struct unix_sock`."""
 
-    def __init__(self, net: "Net", prot: Proto, type_: int, state: "UnixState") -> None:
+    def __init__(self, net: Net, prot: Proto, type_: int, state: UnixState) -> None:
         super().__init__(net, AF_UNIX, prot, type_, 0)
         self.state = state
         self.addr: UnixAddress | None = None
@@ -119,7 +123,7 @@ class PeerWake(WaitQueueEntry):
 class NetnsUnix:
     """`struct netns_unix`: the names of one namespace."""
 
-    def __init__(self, state: "UnixState") -> None:
+    def __init__(self, state: UnixState) -> None:
         self.state = state
         self.buckets: list[list[UnixSock]] = [[] for _ in range(UNIX_HASH_SIZE)]  # newest first
         self.sysctl_max_dgram_qlen = 10
@@ -128,7 +132,7 @@ class NetnsUnix:
 class UnixState:
     """What all namespaces of a kernel share: sockets by inode, descriptors in flight."""
 
-    def __init__(self, kernel: "Kernel") -> None:
+    def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.nr_socks = 0
         self.bsd_socket_buckets: list[list[UnixSock]] = [[] for _ in range(UNIX_HASH_MOD + 1)]  # newest first
@@ -187,7 +191,7 @@ def unix_skb_len(skb: UnixSkb) -> int:
     return skb.len - skb.consumed
 
 
-def netns_unix(net: "Net") -> NetnsUnix:
+def netns_unix(net: Net) -> NetnsUnix:
     """Return the family's part of a namespace."""
     unx = net.unx
     assert unx is not None, "the family is not registered"
