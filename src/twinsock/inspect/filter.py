@@ -19,6 +19,7 @@ from twinsock.wire.inet_diag import bc_and, bc_autobound, bc_cgroup, bc_device, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Final
 
 _MAPPED: Final = b"\0" * 10 + b"\xff\xff"
@@ -64,31 +65,39 @@ class Condition:
 
 
 class And(Condition):
-    """Both."""
+    """All of them."""
 
-    def __init__(self, first: Condition, second: Condition) -> None:
-        self.first = first
-        self.second = second
+    def __init__(self, parts: list[Condition]) -> None:
+        self.parts = parts
 
     def matches(self, subject: Subject) -> bool:
-        return self.first.matches(subject) and self.second.matches(subject)
+        return all(part.matches(subject) for part in self.parts)
 
     def bytecode(self) -> bytes:
-        return bc_and(self.first.bytecode(), self.second.bytecode())
+        return _joined([part.bytecode() for part in self.parts], bc_and)
 
 
 class Or(Condition):
-    """Either."""
+    """One of them at least."""
 
-    def __init__(self, first: Condition, second: Condition) -> None:
-        self.first = first
-        self.second = second
+    def __init__(self, parts: list[Condition]) -> None:
+        self.parts = parts
 
     def matches(self, subject: Subject) -> bool:
-        return self.first.matches(subject) or self.second.matches(subject)
+        return any(part.matches(subject) for part in self.parts)
 
     def bytecode(self) -> bytes:
-        return bc_or(self.first.bytecode(), self.second.bytecode())
+        return _joined([part.bytecode() for part in self.parts], bc_or)
+
+
+def _joined(programs: list[bytes], join: Callable[[bytes, bytes], bytes]) -> bytes:
+    """Join programs pairwise; what would be too long for the kernel's jumps is only strung together, and stays too long."""
+    if sum([len(program) + 4 for program in programs]) > _BYTECODE_MAX:
+        return b"".join([program + b"\0\0\0\0" for program in programs])
+    while len(programs) > 1:
+        pairs = [join(programs[at], programs[at + 1]) for at in range(0, len(programs) - 1, 2)]
+        programs = pairs + programs[len(pairs) * 2 :]
+    return programs[0]
 
 
 class Not(Condition):

@@ -9,6 +9,7 @@ COMMANDS = {
     "ss": ("twinsock.ui.ss", "sockets as ss(8) lists them, and what it lacks"),
     "trace": ("twinsock.ui.trace", "the kernel's way through the socket layer, live; every socket call that fails"),
     "listeners": ("twinsock.ui.listeners", "health of every listening socket: queue, drops, who does not accept"),
+    "completion": ("twinsock.ui.completion", "completion for bash, zsh and fish"),
 }
 
 

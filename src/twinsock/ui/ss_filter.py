@@ -74,20 +74,20 @@ class Parser:
         self.depth += 1
         if self.depth > _DEPTH_MAX:
             raise UsageError(f"the filter has more than {_DEPTH_MAX} levels of brackets")
-        found = self._and()
+        parts = [self._and()]
         while self._peek() in ("or", "|", "||"):
             self.position += 1
-            found = Or(found, self._and())
+            parts.append(self._and())
         self.depth -= 1
-        return found
+        return Or(parts) if len(parts) > 1 else parts[0]
 
     def _and(self) -> Condition:
-        found = self._not()
+        parts = [self._not()]
         while self._peek() not in ("", ")", "or", "|", "||"):
             if self._peek() in ("and", "&", "&&"):
                 self.position += 1
-            found = And(found, self._not())
-        return found
+            parts.append(self._not())
+        return And(parts) if len(parts) > 1 else parts[0]
 
     def _not(self) -> Condition:
         negative = False
@@ -152,15 +152,13 @@ class Parser:
         host, port = _split_port(rest)
         number = _port_number(port) if port and port != "*" else -1
         host, slash, bits = host.partition("/")
-        found: Condition | None = None
+        parts: list[Condition] = []
         for address in _addresses(host, family):
             prefix = len(address) * 8
             if slash:
                 prefix = _prefix(bits, prefix)
-            one = Host(local, address, prefix, number)
-            found = Or(found, one) if found else one
-        assert found is not None
-        return found
+            parts.append(Host(local, address, prefix, number))
+        return Or(parts)
 
 
 def tokens_of(text: str) -> list[str]:
@@ -204,7 +202,7 @@ def _addresses(host: str, family: str) -> list[bytes]:
     if host in ("", "*"):
         return [b""]
     address = parse_address(host)
-    if address is None and "." in host and not host.strip("0123456789."):  # 10.1 is 10.1.0.0, as ss has it
+    if address is None and not host.strip("0123456789."):  # 10.1 is 10.1.0.0, as ss has it
         address = parse_address(host + ".0" * (3 - host.count(".")))
     if address is not None:
         return [address]

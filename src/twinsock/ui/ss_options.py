@@ -221,7 +221,11 @@ def _full_name(name: str) -> str:
     near = [known for known in _LONG if name and known.startswith(name)]
     if len(near) == 1:
         return near[0]
-    hint = f"; did you mean {' or '.join('--' + known for known in near)}?" if near else did_you_mean(name, tuple(_LONG))
+    hint = (
+        f"; did you mean {' or '.join('--' + known for known in near)}?"
+        if near
+        else did_you_mean("--" + name, tuple(["--" + known for known in _LONG]))
+    )
     raise UsageError(f"unknown option --{printable(name)}{hint}")
 
 
