@@ -6,6 +6,7 @@ from twinsock.kernel.fs.select import Pollfd, sys_poll
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.ipv4.tcp_init import tcp_init
 from twinsock.kernel.net.ipv4.tcp_sock import TcpSock
+from twinsock.kernel.net.ipv6.tcp_ipv6 import tcpv6_init
 from twinsock.kernel.net.socket import (
     UserSockaddr,
     sock_from_file,
@@ -39,6 +40,7 @@ class World:
     def __init__(self, seed: int = 1, clock: Clock | None = None) -> None:
         self.kernel: Kernel = host(clock, seed)
         tcp_init(self.kernel)
+        tcpv6_init(self.kernel)
         self.net = self.kernel.init_net
         self.task: Task = self.kernel.new_task()
 

@@ -11,6 +11,7 @@ from twinsock.kernel.net.ipv4.ip_init import ip_init
 from twinsock.kernel.net.ipv4.tcp_init import tcp_init
 from twinsock.kernel.net.ipv6.inet6_init import inet6_init
 from twinsock.kernel.net.ipv6.ip6_init import ip6_init
+from twinsock.kernel.net.ipv6.tcp_ipv6 import tcpv6_init
 from twinsock.kernel.net.unix.af_unix import af_unix_init
 from twinsock.kernel.sched.task import Task
 from twinsock.kernel.time.timer import Clock
@@ -32,6 +33,7 @@ def do_initcalls(kernel: Kernel) -> None:
     inet_init(kernel)
     af_unix_init(kernel)
     ip6_init(kernel)
+    tcpv6_init(kernel)
     inet6_init(kernel)
     loopback_init(kernel)
 

@@ -57,6 +57,10 @@ class InetConnectionSockAfOps:
         """Answer a request's SYN, with a Fast Open cookie option if `foc` is given."""
         raise NotImplementedError
 
+    def cookie_check(self, sk: InetCsk, skb: SkBuff) -> InetCsk | None:
+        """See whether an ACK at a listener carries a cookie: the child, the listener itself when not, None to drop."""
+        raise NotImplementedError
+
     def route_for(self, sk: InetCsk, req: RequestSock) -> Dst | None:
         """Return the route to a request's peer."""
         raise NotImplementedError

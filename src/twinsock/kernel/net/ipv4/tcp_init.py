@@ -17,7 +17,7 @@ from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.kernel.net.ipv4.tcp_close import tcp_close, tcp_disconnect, tcp_shutdown
 from twinsock.kernel.net.ipv4.tcp_cong_init import tcp_assign_congestion_control
 from twinsock.kernel.net.ipv4.tcp_fastopen import TcpFastopen
-from twinsock.kernel.net.ipv4.tcp_ipv4 import AF_OPS4, TcpProtocol4, tcp_init_sock_fields, tcp_v4_connect, tcp_v4_do_rcv
+from twinsock.kernel.net.ipv4.tcp_ipv4 import AF_OPS4, TcpProtocol4, tcp_do_rcv, tcp_init_sock_fields, tcp_v4_connect
 from twinsock.kernel.net.ipv4.tcp_sock import TcpSkb, TcpSock
 from twinsock.kernel.net.ipv4.tcp_state import (
     reqsk_fastopen_remove,
@@ -46,8 +46,8 @@ def as_tcp(sk: Sock) -> TcpSock:
 class TcpProto(InetCskProto):
     """`tcp_prot`."""
 
-    def __init__(self) -> None:
-        super().__init__("TCP", 2432)
+    def __init__(self, name: str = "TCP", obj_size: int = 2432) -> None:
+        super().__init__(name, obj_size)
         self.max_header = 320
         self.memory_pressures_mib = LINUX_MIB_TCPMEMORYPRESSURES
 
@@ -107,7 +107,7 @@ class TcpProto(InetCskProto):
     def backlog_rcv(self, sk: Sock, skb: SkBuff) -> int:
         """Process a segment that waited."""
         assert isinstance(skb, TcpSkb)
-        tcp_v4_do_rcv(as_tcp(sk), skb)
+        tcp_do_rcv(as_tcp(sk), skb)
         return 0
 
     def release_cb(self, sk: Sock) -> None:
@@ -115,7 +115,7 @@ class TcpProto(InetCskProto):
         tcp_release_cb(as_tcp(sk))
 
 
-class _TcpSw(InetProtosw):
+class TcpProtosw(InetProtosw):
     """(SOCK_STREAM, IPPROTO_TCP)."""
 
     def __init__(self, prot: TcpProto, ops: InetStreamOps) -> None:
@@ -133,7 +133,7 @@ def tcp_init(kernel: Kernel) -> TcpProto:
     prot = TcpProto()
     prot.sysctl_mem = kernel.sysctl_tcp_mem
     proto_register(kernel, prot)
-    inet_register_protosw(kernel, AF_INET, _TcpSw(prot, InetStreamOps()))
+    inet_register_protosw(kernel, AF_INET, TcpProtosw(prot, InetStreamOps()))
     kernel.inet_protos[IPPROTO_TCP] = TcpProtocol4()
     kernel.fastopen_ops = TcpFastopen()
     return prot

@@ -12,6 +12,7 @@ from twinsock.kernel.net.core.sock import SockCommon, sk_add_backlog
 from twinsock.kernel.net.ipv4.inet_csk import InetConnectionSockAfOps, InetCsk
 from twinsock.kernel.net.ipv4.inet_hash_connect import inet_hash_connect
 from twinsock.kernel.net.ipv4.inet_hashtables import (
+    MAPPED_PREFIX,
     inet_bhash2_reset_saddr,
     inet_bhash2_update_saddr,
     inet_ehash_insert,
@@ -19,7 +20,7 @@ from twinsock.kernel.net.ipv4.inet_hashtables import (
     inet_lookup_established,
 )
 from twinsock.kernel.net.ipv4.inet_lookup import inet_lookup_listener
-from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_RECVERR, INET_FLAGS_TRANSPARENT
+from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_RECVERR, INET_FLAGS_TRANSPARENT, Ipv6Pinfo
 from twinsock.kernel.net.ipv4.ip_output import ip_build_and_send_pkt, ip_queue_xmit, ip_send_unicast_reply
 from twinsock.kernel.net.ipv4.route import Flowi4, ip_route_output_flow, sk_dst_check, sk_dst_set
 from twinsock.kernel.net.ipv4.syncookies import check_cookie, cookie_timestamp_decode
@@ -268,7 +269,7 @@ class Tcp4AfOps(InetConnectionSockAfOps):
     def syn_recv_sock(self, sk: InetCsk, skb: SkBuff, req: RequestSock) -> InetCsk | None:
         """Make the child."""
         assert isinstance(sk, TcpSock) and isinstance(skb, TcpSkb) and isinstance(req, TcpRequestSock)
-        return tcp_v4_syn_recv_sock(sk, skb, req)
+        return tcp_v4_syn_recv_sock(sk, skb, req, None)
 
     def send_synack(self, sk: InetCsk, req: RequestSock, foc: bytes | None, foc_exp: bool, syn: SkBuff | None) -> int:
         """Send a request's SYN-ACK."""
@@ -285,6 +286,11 @@ class Tcp4AfOps(InetConnectionSockAfOps):
             tos = (req.syn_tos & 0xFC) | (tos & 3)
         err = ip_build_and_send_pkt(skb, sk, req.sk_rcv_saddr, req.sk_daddr, req.ir_opt, tos & 0xFC)
         return 0 if err > 0 else err
+
+    def cookie_check(self, sk: InetCsk, skb: SkBuff) -> InetCsk | None:
+        """See whether an ACK carries a cookie."""
+        assert isinstance(sk, TcpSock) and isinstance(skb, TcpSkb)
+        return tcp_v4_cookie_check(sk, skb)
 
     def route_for(self, sk: InetCsk, req: RequestSock) -> Dst | None:
         """Return the route to a request's peer."""
@@ -309,8 +315,10 @@ class Tcp4AfOps(InetConnectionSockAfOps):
 AF_OPS4: Final = Tcp4AfOps()
 
 
-def tcp_v4_syn_recv_sock(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock) -> TcpSock | None:
-    """Make the child of a request and put it into the table; None when the accept queue is full or there is no route."""
+def tcp_v4_syn_recv_sock(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, mapped: InetConnectionSockAfOps | None) -> TcpSock | None:
+    """Make the child of a request and put it into the table; None when the accept queue is full or there is no route.
+
+    `mapped` is for the child of an AF_INET6 listener, whose addresses are IPv4 mapped into IPv6."""
     net = sk.sk_net
     if sk_acceptq_is_full(sk):
         net.net_statistics[LINUX_MIB_LISTENOVERFLOWS] += 1
@@ -321,9 +329,14 @@ def tcp_v4_syn_recv_sock(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock) -> TcpSo
         tcp_listendrop(sk)
         return None
     newsk = TcpSock(net, sk.sk_family, sk.sk_prot, sk.sk_type, sk.sk_protocol)
-    newsk.pinet6 = None
     tcp_init_sock_fields(newsk)
     newsk.icsk_af_ops = sk.icsk_af_ops
+    if mapped is not None:
+        newsk.icsk_af_ops = mapped
+        newsk.pinet6 = clone_pinet6(sk)
+        newsk.sk_v6_daddr = MAPPED_PREFIX + req.sk_daddr.to_bytes(4, "big")
+        newsk.sk_v6_rcv_saddr = MAPPED_PREFIX + req.sk_rcv_saddr.to_bytes(4, "big")
+        newsk.pinet6.saddr = newsk.sk_v6_rcv_saddr
     tcp_create_openreq_child(newsk, sk, req, skb)
     newsk.sk_daddr = req.sk_daddr
     newsk.sk_rcv_saddr = req.sk_rcv_saddr
@@ -341,6 +354,25 @@ def tcp_v4_syn_recv_sock(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock) -> TcpSo
     inet_ehash_insert(newsk)
     net.sock_prot_inuse_add(newsk.sk_prot, 1)
     return newsk
+
+
+def clone_pinet6(sk: TcpSock) -> Ipv6Pinfo:
+    """Return a copy of a listener's IPv6 options for its child."""
+    new = Ipv6Pinfo()
+    old = sk.pinet6
+    if old is not None:
+        new.hop_limit = old.hop_limit
+        new.mcast_hops = old.mcast_hops
+        new.mcast_oif = old.mcast_oif
+        new.ucast_oif = old.ucast_oif
+        new.pmtudisc = old.pmtudisc
+        new.frag_size = old.frag_size
+        new.tclass = old.tclass
+        new.min_hopcount = old.min_hopcount
+        new.rxopt = old.rxopt
+        new.srcprefs = old.srcprefs
+        new.sndflow = old.sndflow
+    return new
 
 
 def tcp_child_finish(newsk: TcpSock, sk: TcpSock, dst: Dst) -> None:
@@ -427,22 +459,23 @@ def cookie_child(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, mss: int) -> Tcp
 # ---- receiving
 
 
-def tcp_v4_do_rcv(sk: TcpSock, skb: TcpSkb) -> None:
-    """Process a segment for a socket that nobody holds."""
+def tcp_do_rcv(sk: TcpSock, skb: TcpSkb) -> None:
+    """Process a segment for a socket that nobody holds (tcp_v4_do_rcv, tcp_v6_do_rcv)."""
     if sk.sk_state == TCP_ESTABLISHED:
         tcp_rcv_established(sk, skb)
         return
+    af_ops = sk.icsk_af_ops
     if sk.sk_state == TCP_LISTEN:
-        nsk = tcp_v4_cookie_check(sk, skb)
-        if nsk is None:
+        nsk = af_ops.cookie_check(sk, skb)
+        if not isinstance(nsk, TcpSock):
             return
         if nsk is not sk:
             if tcp_child_process(sk, nsk, skb):
-                tcp_v4_send_reset(nsk, skb, sk.sk_net)
+                af_ops.send_reset(nsk, skb)
             sk.sk_data_ready()
             return
     if tcp_rcv_state_process(sk, skb):
-        tcp_v4_send_reset(sk, skb, sk.sk_net)
+        af_ops.send_reset(sk, skb)
 
 
 def tcp_skb_from(skb: SkBuff, net: Net) -> TcpSkb | None:
@@ -753,7 +786,7 @@ def tcp_v4_connect_to(sk: TcpSock, daddr: int, dport: int) -> int:
         return -ENETUNREACH
     daddr = fl4.daddr
     if not sk.inet_saddr:
-        inet_bhash2_update_saddr(sk, fl4.saddr, sk.sk_v6_rcv_saddr)
+        inet_bhash2_update_saddr(sk, fl4.saddr, MAPPED_PREFIX + fl4.saddr.to_bytes(4, "big"))
         sk.inet_saddr = fl4.saddr
     else:
         sk.sk_rcv_saddr = sk.inet_saddr
