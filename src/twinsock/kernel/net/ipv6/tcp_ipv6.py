@@ -9,7 +9,7 @@ from twinsock.kernel.net.core.protocol import NetProtocol
 from twinsock.kernel.net.core.request_sock import RequestSock
 from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY, Sock, proto_register
-from twinsock.kernel.net.ipv4.af_inet_stream import InetStreamOps
+from twinsock.kernel.net.ipv4.af_inet_stream import InetStreamOps, tcp_sk
 from twinsock.kernel.net.ipv4.inet_create import inet_register_protosw
 from twinsock.kernel.net.ipv4.inet_csk import InetConnectionSockAfOps, InetCsk
 from twinsock.kernel.net.ipv4.inet_hash_connect import inet_hash_connect
@@ -25,6 +25,7 @@ from twinsock.kernel.net.ipv4.inet_lookup import inet6_lookup_listener
 from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_RECVERR6, INET_FLAGS_TRANSPARENT, InetSock
 from twinsock.kernel.net.ipv4.route import sk_dst_check, sk_dst_set
 from twinsock.kernel.net.ipv4.syncookies import check_cookie, cookie_timestamp_decode
+from twinsock.kernel.net.ipv4.tcp import tcp_recvmsg
 from twinsock.kernel.net.ipv4.tcp_control import tcp_connect, tcp_make_synack
 from twinsock.kernel.net.ipv4.tcp_init import TcpProto, TcpProtosw, as_tcp
 from twinsock.kernel.net.ipv4.tcp_ipv4 import (
@@ -50,6 +51,7 @@ from twinsock.kernel.net.ipv4.tcp_output import tcp_sync_mss
 from twinsock.kernel.net.ipv4.tcp_recovery import tcp_simple_retransmit
 from twinsock.kernel.net.ipv4.tcp_request import RequestOps, sk_acceptq_is_full, tcp_conn_request
 from twinsock.kernel.net.ipv4.tcp_sock import M32, TCP_MTU_REDUCED_DEFERRED, TcpRequestSock, TcpSkb, TcpSock, between
+from twinsock.kernel.net.ipv4.tcp_sockopt import tcp_stream_getsockopt, tcp_stream_setsockopt
 from twinsock.kernel.net.ipv4.tcp_state import BOOT_NS, tcp_set_state
 from twinsock.kernel.net.ipv4.tcp_timewait import (
     TCP_TW_ACK,
@@ -60,9 +62,12 @@ from twinsock.kernel.net.ipv4.tcp_timewait import (
     tcp_timewait_state_process,
 )
 from twinsock.kernel.net.ipv6.af_inet6 import inet6_bind
+from twinsock.kernel.net.ipv6.inet6_ops import inet6_getname, inet6_leave_groups
+from twinsock.kernel.net.ipv6.ip6_cmsg import ipv6_recv_error
 from twinsock.kernel.net.ipv6.ip6_output import inet6_csk_xmit, ip6_send_unicast_reply, ip6_xmit
+from twinsock.kernel.net.ipv6.ipv6_sockglue import ipv6_getsockopt, ipv6_setsockopt
 from twinsock.kernel.net.ipv6.route import Flowi6, ip6_dst_lookup_flow
-from twinsock.uapi.errno import EACCES, EAFNOSUPPORT, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, ENOTCONN, EPROTO
+from twinsock.uapi.errno import EACCES, EAFNOSUPPORT, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, EPROTO
 from twinsock.uapi.in_ import IPPROTO_TCP
 from twinsock.uapi.snmp import (
     ICMP_MIB_INERRORS,
@@ -75,12 +80,13 @@ from twinsock.uapi.snmp import (
     TCP_MIB_OUTRSTS,
     TCP_MIB_OUTSEGS,
 )
-from twinsock.uapi.socket import AF_INET6
+from twinsock.uapi.socket import AF_INET6, MSG_ERRQUEUE, SOL_TCP
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN, TCP_SYN_SENT
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_RST, TCPHDR_SYN, Tcphdr
 
 if TYPE_CHECKING:
     from twinsock.kernel.kernel import Kernel
+    from twinsock.kernel.net.core.net import Msghdr
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
 
@@ -576,21 +582,32 @@ class Inet6StreamOps(InetStreamOps):
 
     def getname(self, sock: Socket, peer: int) -> tuple[int, bytes]:
         """getsockname(2), getpeername(2)."""
-        sk = sock.sk
-        assert isinstance(sk, InetSock)
-        pinfo = sk.pinet6
-        if peer:
-            if not sk.sk_dport or (peer == 1 and sk.sk_state in (TCP_CLOSE, TCP_SYN_SENT)):
-                return -ENOTCONN, b""
-            addr, port = sk.sk_v6_daddr, sk.sk_dport
-        else:
-            addr, port = sk.sk_v6_rcv_saddr, sk.inet_sport
-            if addr == IN6ADDR_ANY and pinfo is not None:
-                addr = pinfo.saddr
-        local = addr[0] == 0xFE and addr[1] & 0xC0 == 0x80
-        scope = sk.sk_bound_dev_if if local else 0
-        head = AF_INET6.to_bytes(2, "little") + port.to_bytes(2, "big") + bytes(4)
-        return 0, head + addr + scope.to_bytes(4, "little")
+        return inet6_getname(sock, peer)
+
+    def leave_groups(self, sk: InetSock) -> None:
+        """Leave every multicast group."""
+        inet6_leave_groups(sk)
+
+    def setsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+        """setsockopt(2) below SOL_SOCKET."""
+        sk = tcp_sk(sock)
+        if level != SOL_TCP:
+            return ipv6_setsockopt(task, sk, level, optname, optval, optlen)
+        return tcp_stream_setsockopt(task, sk, level, optname, optval, optlen)
+
+    def getsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+        """getsockopt(2) below SOL_SOCKET."""
+        sk = tcp_sk(sock)
+        if level != SOL_TCP:
+            return ipv6_getsockopt(task, sk, level, optname, optval, optlen)
+        return tcp_stream_getsockopt(task, sk, level, optname, optval, optlen)
+
+    def recvmsg(self, task: "Task", sock: Socket, msg: "Msghdr", flags: int) -> int:
+        """recvmsg(2)."""
+        sk = tcp_sk(sock)
+        if flags & MSG_ERRQUEUE:
+            return ipv6_recv_error(sk, msg)
+        return tcp_recvmsg(task, sk, msg, flags)
 
 
 def tcpv6_init(kernel: "Kernel") -> Tcp6Proto:
