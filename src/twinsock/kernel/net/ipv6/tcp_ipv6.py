@@ -1,6 +1,6 @@
 """TCP over IPv6, and AF_INET6 sockets over IPv4 (Linux: net/ipv6/tcp_ipv6.c, inet6_stream_ops of af_inet6.c)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dst import Dst
@@ -84,7 +84,10 @@ from twinsock.uapi.socket import AF_INET6, MSG_ERRQUEUE, SOL_TCP
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN, TCP_SYN_SENT
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_RST, TCPHDR_SYN, Tcphdr
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.net import Msghdr
     from twinsock.kernel.net.core.net_namespace import Net
@@ -98,7 +101,7 @@ _UNREACH_ERRNO: Final[tuple[int, ...]] = (ENETUNREACH, EACCES, EHOSTUNREACH, EHO
 # ---- sending without a socket
 
 
-def _reply(net: "Net", skb: TcpSkb, rep: Tcphdr, oif: int, tclass: int) -> None:
+def _reply(net: Net, skb: TcpSkb, rep: Tcphdr, oif: int, tclass: int) -> None:
     hdr = skb.nh6
     assert hdr is not None
     if not oif and (hdr.daddr[0] == 0xFE and hdr.daddr[1] & 0xC0 == 0x80) and skb.dev is not None:
@@ -107,7 +110,7 @@ def _reply(net: "Net", skb: TcpSkb, rep: Tcphdr, oif: int, tclass: int) -> None:
     ip6_send_unicast_reply(net, rep, IPPROTO_TCP, hdr.saddr, hdr.daddr, oif, tclass)
 
 
-def tcp_v6_send_reset(sk: "Sock | TcpTimewaitSock | None", skb: TcpSkb, net: "Net") -> None:
+def tcp_v6_send_reset(sk: Sock | TcpTimewaitSock | None, skb: TcpSkb, net: Net) -> None:
     """Answer a segment with a RST."""
     th = skb.th
     hdr = skb.nh6
@@ -124,7 +127,7 @@ def tcp_v6_send_reset(sk: "Sock | TcpTimewaitSock | None", skb: TcpSkb, net: "Ne
     _reply(net, skb, rep, sk.sk_bound_dev_if if sk is not None else 0, hdr.tclass & 0xFC)
 
 
-def _send_ack(net: "Net", skb: TcpSkb, rep: Tcphdr, stamps: tuple[int, int] | None, oif: int, tclass: int) -> None:
+def _send_ack(net: Net, skb: TcpSkb, rep: Tcphdr, stamps: tuple[int, int] | None, oif: int, tclass: int) -> None:
     if stamps is not None:
         rep.ts = True
         rep.tsval, rep.tsecr = stamps
@@ -379,7 +382,7 @@ def tcp_v6_rcv(raw: SkBuff) -> int:
     return 0
 
 
-def _timewait(tw: TcpTimewaitSock, skb: TcpSkb, net: "Net", dif: int, sdif: int) -> TcpSock | None:
+def _timewait(tw: TcpTimewaitSock, skb: TcpSkb, net: Net, dif: int, sdif: int) -> TcpSock | None:
     """Answer for a mini-socket; a listener is returned when a new SYN takes the place."""
     hdr, th = skb.nh6, skb.th
     assert hdr is not None and th is not None
@@ -471,7 +474,7 @@ def tcp_v6_mtu_reduced(sk: TcpSock) -> None:
 # ---- connecting
 
 
-def tcp_v6_connect(task: "Task", sk: TcpSock, addr: bytes) -> int:
+def tcp_v6_connect(task: Task, sk: TcpSock, addr: bytes) -> int:
     """Start a connection to a `struct sockaddr_in6`: 0 or -errno (sheet 04, 4.1)."""
     if len(addr) < 24:
         return -EINVAL
@@ -566,7 +569,7 @@ class Tcp6Proto(TcpProto):
         as_tcp(sk).icsk_af_ops = AF_OPS6
         return err
 
-    def connect(self, task: "Task", sk: Sock, addr: bytes) -> int:
+    def connect(self, task: Task, sk: Sock, addr: bytes) -> int:
         """connect(2)."""
         return tcp_v6_connect(task, as_tcp(sk), addr)
 
@@ -576,7 +579,7 @@ class Inet6StreamOps(InetStreamOps):
 
     family = AF_INET6
 
-    def bind(self, task: "Task", sock: Socket, addr: bytes) -> int:
+    def bind(self, task: Task, sock: Socket, addr: bytes) -> int:
         """bind(2)."""
         return inet6_bind(task, sock, addr)
 
@@ -588,21 +591,21 @@ class Inet6StreamOps(InetStreamOps):
         """Leave every multicast group."""
         inet6_leave_groups(sk)
 
-    def setsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """setsockopt(2) below SOL_SOCKET."""
         sk = tcp_sk(sock)
         if level != SOL_TCP:
             return ipv6_setsockopt(task, sk, level, optname, optval, optlen)
         return tcp_stream_setsockopt(task, sk, level, optname, optval, optlen)
 
-    def getsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """getsockopt(2) below SOL_SOCKET."""
         sk = tcp_sk(sock)
         if level != SOL_TCP:
             return ipv6_getsockopt(task, sk, level, optname, optval, optlen)
         return tcp_stream_getsockopt(task, sk, level, optname, optval, optlen)
 
-    def recvmsg(self, task: "Task", sock: Socket, msg: "Msghdr", flags: int) -> int:
+    def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
         """recvmsg(2)."""
         sk = tcp_sk(sock)
         if flags & MSG_ERRQUEUE:
@@ -610,7 +613,7 @@ class Inet6StreamOps(InetStreamOps):
         return tcp_recvmsg(task, sk, msg, flags)
 
 
-def tcpv6_init(kernel: "Kernel") -> Tcp6Proto:
+def tcpv6_init(kernel: Kernel) -> Tcp6Proto:
     """Register TCP over IPv6; IPv4's is registered before."""
     prot = Tcp6Proto("TCPv6", 2624)
     prot.sysctl_mem = kernel.sysctl_tcp_mem
