@@ -24,6 +24,8 @@ MAY_IMPORT = {
         "inspect.address",
         "inspect.unix",
         "inspect.findings",
+        "inspect.census",
+        "inspect.gather_count",
     ),
     "ui": ("uapi", "inspect", "explain", "runtime", "host"),
     "": ("ui",),

@@ -6,7 +6,7 @@ from twinsock.explain.verdict import explain
 from twinsock.explain.words import is_time_wait, quote, show_ms, show_target, state_of
 from twinsock.inspect.facts import FLAGS_UNKNOWN, REUSEADDR, REUSEPORT, Question, Snapshot, TaskRecord
 from twinsock.inspect.links import Address, Link, Links, Route
-from twinsock.inspect.owners import OwnerTable, Process
+from twinsock.inspect.owners import OwnerTable, Process, Unlisted
 from twinsock.inspect.records import SocketRecord
 from twinsock.uapi.errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EMFILE
 from twinsock.uapi.rtnetlink import RTN_LOCAL
@@ -34,6 +34,9 @@ class NoGhosts:
 
     def thread_group(self, tid: int) -> int:
         return tid
+
+    def unlisted(self, holders: list[tuple[int, int, int]]) -> dict[int, Unlisted]:
+        return {}
 
     def close_on_exec(self, tid: int, fd: int) -> int:
         return 1

@@ -7,7 +7,7 @@ from twinsock.host.bpf import permitted
 from twinsock.host.ghosts import fixed_sockets_of, has_word, hides_processes, scm_fds_of
 from twinsock.host.processes import close_on_exec_of, parse_cmdline, parse_stat, status_field
 from twinsock.host.units import name_of_cgroup, name_of_process
-from twinsock.inspect.owners import HIDDEN, IO_URING, ORPHAN, THREAD_BIT, Ghost, OwnerTable, Process
+from twinsock.inspect.owners import HIDDEN, IO_URING, ORPHAN, THREAD_BIT, Ghost, OwnerTable, Process, Unlisted
 
 ID = "0123456789abcdef" * 4
 
@@ -31,6 +31,9 @@ class FakeProcesses:
 
     def thread_group(self, tid: int) -> int:
         return tid - tid % 10
+
+    def unlisted(self, holders: list[tuple[int, int, int]]) -> dict[int, Unlisted]:
+        return {}
 
     def close_on_exec(self, tid: int, fd: int) -> int:
         return fd & 1

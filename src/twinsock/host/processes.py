@@ -7,7 +7,7 @@ followed.
 import os
 
 from twinsock.host.units import name_of_process
-from twinsock.inspect.owners import Ghost, Process
+from twinsock.inspect.owners import Ghost, Process, Unlisted
 
 _NS_PER_S = 1_000_000_000
 _O_CLOEXEC = 0o2000000
@@ -60,6 +60,12 @@ class HostProcesses:
         from twinsock.host.ghosts import find_ghosts
 
         return find_ghosts(inodes, hidden)
+
+    def unlisted(self, holders: list[tuple[int, int, int]]) -> dict[int, Unlisted]:
+        """Describe sockets that no table lists, by short-lived copies of their descriptors."""
+        from twinsock.host.unlisted import describe
+
+        return describe(holders)
 
 
 def read_process(pid: int) -> Process:

@@ -138,6 +138,21 @@ class Ghost:
         """True if this very socket was seen there, False if it is what remains after everything else was excluded."""
 
 
+class Unlisted:
+    """A socket that is in no table of its namespace, as a copy of its descriptor tells."""
+
+    def __init__(self, inode: int, family: int, type_: int, protocol: int) -> None:
+        self.inode = inode
+        self.family = family
+        self.type = type_
+        self.protocol = protocol
+        self.local_port = 0
+        """0: never bound; else it had a connection, or listened, and has lost it."""
+        self.netns_cookie = 0
+        self.pid = -1
+        self.fd = -1
+
+
 class ProcessSource(Protocol):
     """Where an OwnerTable learns about processes: the host's /proc or the twin's task list."""
 
@@ -158,6 +173,9 @@ class ProcessSource(Protocol):
 
     def ghosts(self, inodes: list[int], hidden: int) -> dict[int, Ghost]:
         """Explain sockets that are in no descriptor table; `hidden` processes could not be looked into."""
+
+    def unlisted(self, holders: list[tuple[int, int, int]]) -> dict[int, Unlisted]:
+        """Describe sockets that no table lists, given (tid, fd, inode); those that may not be looked at are left out."""
 
 
 class OwnerTable:
@@ -294,6 +312,15 @@ class OwnerTable:
             self._ghosts[0] = Ghost(ORPHAN, "closed by its program, the kernel finishes the connection", -1, -1, True)
         if wanted:
             self._ghosts.update(self.source.ghosts(wanted, self.hidden))
+
+    def unlisted(self, inodes: Iterable[int]) -> dict[int, Unlisted]:
+        """Describe sockets that no table lists; those that may not be looked at, or are closed meanwhile, are left out."""
+        holders: list[tuple[int, int, int]] = []
+        for inode in inodes:
+            packed = self.first.get(inode, 0)
+            if packed:
+                holders.append(((packed & ~THREAD_BIT) >> PACKED_FD_BITS, packed & PACKED_FD_MASK, inode))
+        return self.source.unlisted(holders) if holders else {}
 
     def parents(self, pid: int) -> list[Process]:
         """List the chain of parents of a process, nearest first."""

@@ -10,6 +10,7 @@ COMMANDS = {
     "trace": ("twinsock.ui.trace", "the kernel's way through the socket layer, live; every socket call that fails"),
     "listeners": ("twinsock.ui.listeners", "health of every listening socket: queue, drops, who does not accept"),
     "completion": ("twinsock.ui.completion", "completion for bash, zsh and fish"),
+    "count": ("twinsock.ui.count", "the kernel's socket counters, explained by the sockets that exist"),
 }
 
 
