@@ -102,13 +102,14 @@ def _ip(command: str) -> None:
 def _twin_veth(env: Any, name: str, address: str, prefix: int) -> int:
     import socket
 
-    from twinsock.kernel.drivers.veth import veth_create  # type: ignore[import-not-found,unused-ignore]
+    from twinsock.kernel.drivers.veth import veth_newlink
     from twinsock.kernel.net.core.dev import dev_open
     from twinsock.kernel.net.ipv4.devinet import InIfaddr, inet_insert_ifa
     from twinsock.kernel.net.ipv6.addrconf import inet6_addr_add
 
     net = env.task.net
-    dev, peer = veth_create(net, name, net, name + "p")
+    _, dev, peer = veth_newlink(net, name, net, name + "p")
+    assert dev is not None and peer is not None
     dev_open(dev)
     dev_open(peer)
     if ":" in address:

@@ -12,6 +12,7 @@ from twinsock.uapi.sockios import (
     SIOCGIFMETRIC,
     SIOCGIFMTU,
     SIOCGIFNAME,
+    SIOCOUTQNSD,
     SIOCSIFMAP,
 )
 
@@ -29,7 +30,7 @@ IFREQ_SIZE: Final = 40
 
 def dev_ioctl(net: Net, task: Task, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
     """Answer an ioctl on an interface, or -ENOIOCTLCMD."""
-    if not SIOCGIFNAME <= cmd <= SIOCSIFMAP:
+    if not SIOCGIFNAME <= cmd <= SIOCSIFMAP or cmd == SIOCOUTQNSD:
         return -ENOIOCTLCMD, b""
     if arg is None or len(arg) < IFREQ_SIZE:
         return -EFAULT, b""

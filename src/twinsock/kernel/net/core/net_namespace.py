@@ -131,6 +131,7 @@ class Net:
         self.prot_inuse: list[int] = [0] * 64  # by Proto.inuse_idx
         self.tcp_hashinfo: InetHashinfo | None = None  # made by the first TCP socket
         self.udp_table: UdpTable | None = None  # made by the first UDP socket
+        self.udplite_table: UdpTable | None = None
         self.addrs = AddressView()  # which addresses are ours
         self.bind_observer: BindObserver | None = None  # told why bind(2) says no
         self.dev_base: list[NetDevice] = []  # in order of ifindex of creation

@@ -11,7 +11,7 @@ from twinsock.kernel.net.ipv4.fib_frontend import ipv4_is_multicast
 from twinsock.kernel.net.ipv4.igmp import ip_mc_add_src, ip_mc_dec_group, ip_mc_del_src, ip_mc_find, ip_mc_inc_group
 from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_MC_ALL, InetSock, IpMcSocklist
 from twinsock.kernel.net.ipv4.route import Flowi4, ip_route_output_flow
-from twinsock.uapi.errno import EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENOBUFS, ENODEV
+from twinsock.uapi.errno import EADDRINUSE, EADDRNOTAVAIL, EINVAL, ENOBUFS, ENODEV, ENOMEM
 from twinsock.uapi.in_ import MCAST_EXCLUDE, MCAST_INCLUDE
 
 TYPE_CHECKING = False
@@ -89,7 +89,7 @@ def ip_mc_leave_group(sk: InetSock, imr: IpMreqn) -> int:
 
 
 def _leave(sk: InetSock, iml: IpMcSocklist, in_dev: InDevice | None) -> None:
-    _set_sources_charge(sk, iml, 0)
+    _set_sl_max(sk, iml, -1)
     if in_dev is not None:
         ip_mc_del_src(in_dev, iml.multiaddr, iml.sfmode, iml.sources)
         ip_mc_dec_group(in_dev, iml.multiaddr, iml.sfmode)
@@ -115,7 +115,7 @@ def ip_mc_source(sk: InetSock, add: bool, omode: int, imr: IpMreqn, source: int)
     if pmc is None:
         return -EINVAL
     if pmc.sfmode != omode:
-        if pmc.sources:
+        if pmc.sl_max >= 0:
             return -EINVAL
         _switch_mode(in_dev, pmc, omode)
     if not add:
@@ -130,7 +130,7 @@ def ip_mc_source(sk: InetSock, add: bool, omode: int, imr: IpMreqn, source: int)
         return -ENOBUFS
     if source in pmc.sources:
         return -EADDRNOTAVAIL
-    if _set_sources_charge(sk, pmc, len(pmc.sources) + 1):
+    if len(pmc.sources) >= pmc.sl_max and _set_sl_max(sk, pmc, max(pmc.sl_max, 0) + _SFBLOCK):
         return -ENOBUFS
     pmc.sources.append(source)
     ip_mc_add_src(in_dev, imr.multiaddr, omode, [source])
@@ -149,7 +149,7 @@ def ip_mc_msfilter(sk: InetSock, imr: IpMreqn, fmode: int, sources: list[int]) -
     pmc = _membership(sk, imr.multiaddr, imr.ifindex)
     if pmc is None:
         return -EINVAL
-    if _set_sources_charge(sk, pmc, len(sources)):
+    if _set_sl_max(sk, pmc, len(sources) or -1):
         return -ENOBUFS
     ip_mc_del_src(in_dev, imr.multiaddr, pmc.sfmode, pmc.sources)
     if pmc.sfmode != fmode:
@@ -195,14 +195,16 @@ def _switch_mode(in_dev: InDevice, pmc: IpMcSocklist, mode: int) -> None:
     pmc.sfmode = mode
 
 
-def _charge_of(count: int) -> int:
-    return 0 if not count else _SFLIST_HEAD + 4 * (count + _SFBLOCK - 1) // _SFBLOCK * _SFBLOCK
+def _charge_of(sl_max: int) -> int:
+    return 0 if sl_max < 0 else _SFLIST_HEAD + 4 * sl_max
 
 
-def _set_sources_charge(sk: InetSock, pmc: IpMcSocklist, count: int) -> int:
-    """Move the option memory of a filter to what `count` sources take: 0 or -ENOMEM."""
-    old, new = _charge_of(len(pmc.sources)), _charge_of(count)
-    if new > old:
-        return sock_kmalloc(sk, new - old)
-    sock_kfree_s(sk, old - new)
+def _set_sl_max(sk: InetSock, pmc: IpMcSocklist, sl_max: int) -> int:
+    """Give a filter memory for so many sources (-1: none): 0 or -ENOMEM."""
+    old, new = _charge_of(pmc.sl_max), _charge_of(sl_max)
+    if new > old and sock_kmalloc(sk, new - old):
+        return -ENOMEM
+    if old > new:
+        sock_kfree_s(sk, old - new)
+    pmc.sl_max = sl_max
     return 0

@@ -53,6 +53,7 @@ class IpMcSocklist:
         self.ifindex = ifindex
         self.sfmode = sfmode  # MCAST_EXCLUDE, MCAST_INCLUDE
         self.sources: list[int] = []
+        self.sl_max = -1  # sources there is memory for, -1: no list yet
 
 
 class Ipv6McSocklist:
@@ -63,6 +64,7 @@ class Ipv6McSocklist:
         self.ifindex = ifindex
         self.sfmode = sfmode
         self.sources: list[bytes] = []
+        self.sl_max = -1  # sources there is memory for, -1: no list yet
 
 
 class Ipv6AcSocklist:

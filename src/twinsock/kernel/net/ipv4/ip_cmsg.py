@@ -160,7 +160,10 @@ def ipv4_pktinfo_prepare(sk: InetSock, skb: SkBuff, wanted6: bool) -> None:
 
 
 def inet_iif(skb: SkBuff) -> int:
-    """Return the index of the device that a packet came in on."""
+    """Return the index of the device that a packet came in on, for a local address the one that has it."""
+    dst = skb.dst
+    if dst is not None and dst.iif:
+        return dst.iif
     if skb.iif:
         return skb.iif
     return LOOPBACK_IFINDEX if skb.dev is None else skb.dev.ifindex
@@ -202,12 +205,20 @@ def ip_cmsg_recv(msg: Msghdr, sk: InetSock, skb: SkBuff) -> None:
         msg.put_cmsg(in_.IPPROTO_IP, in_.IP_RECVOPTS, iph.options)
     if flags & 1 << INET_FLAGS_RETOPTS and iph.options:
         msg.put_cmsg(in_.IPPROTO_IP, in_.IP_RETOPTS, iph.options)
-    if flags & 1 << INET_FLAGS_ORIGDSTADDR and skb.h is not None:
-        port = skb.h.dest
+    port = dest_port(skb) if flags & 1 << INET_FLAGS_ORIGDSTADDR else -1
+    if port >= 0:
         data = AF_INET.to_bytes(2, "little") + port.to_bytes(2, "big") + iph.daddr.to_bytes(4, "big") + bytes(8)
         msg.put_cmsg(in_.IPPROTO_IP, in_.IP_ORIGDSTADDR, data)
     if flags & 1 << INET_FLAGS_RECVFRAGSIZE and skb.frag_max_size:
         msg.put_cmsg(in_.IPPROTO_IP, in_.IP_RECVFRAGSIZE, skb.frag_max_size.to_bytes(4, "little"))
+
+
+def dest_port(skb: SkBuff) -> int:
+    """Return what stands where a destination port stands, in an error queue in the quoted payload; -1: too short."""
+    if skb.h is not None:
+        return skb.h.dest
+    at = skb.offset + max(skb.addr_offset, 0)
+    return -1 if at + 4 > skb.offset + skb.len else skb.data[at + 2] << 8 | skb.data[at + 3]
 
 
 # Errors
@@ -233,7 +244,7 @@ def ip_icmp_error(sk: InetSock, quote: SkBuff, header_len: int, err: int, port: 
     entry.port = port
     if sk.inet_test_bit(INET_FLAGS_RECVERR_RFC4884):
         entry.ee.ee_data = 0
-    ipv4_pktinfo_prepare(sk, entry, False)
+    entry.ipi_ifindex = inet_iif(outer)
     sock_queue_err_skb(sk, entry)
 
 

@@ -418,7 +418,7 @@ class InetCork:
 
 def ip_setup_cork(sk: InetSock, cork: InetCork, ipc: IpcmCookie, rt: Dst) -> int:
     """Start a datagram: 0 or -EINVAL, -ENETUNREACH."""
-    mtu = rt.get_mtu() if ip_sk_use_pmtu(sk.pmtudisc) else min(rt.dev.mtu, IP_MAX_MTU)
+    mtu = rt.get_mtu() if ip_sk_use_pmtu(sk.pmtudisc) else rt.dev.mtu
     if mtu < 68:
         return -EINVAL
     cork.fragsize = mtu
@@ -498,7 +498,7 @@ def ip_make_pending_skb(sk: InetSock, cork: InetCork, fl4: Flowi4) -> SkBuff:
         skb.ip_flags |= IPSKB_IGNORE_DF
     if not ip_sk_use_pmtu(sk.pmtudisc):
         skb.ip_flags |= IPSKB_USE_DEV_MTU
-    if sk.inet_test_bit(14):  # INET_FLAGS_MC_LOOP
+    if sk.inet_test_bit(13):  # INET_FLAGS_MC_LOOP
         skb.ip_flags |= IPSKB_MCAST_LOOP
     iph = Iphdr(fl4.saddr, fl4.daddr, sk.sk_protocol)
     if sk.pmtudisc in (IP_PMTUDISC_DO, IP_PMTUDISC_PROBE) or (
@@ -515,7 +515,7 @@ def ip_make_pending_skb(sk: InetSock, cork: InetCork, fl4: Flowi4) -> SkBuff:
     iph.options = cork.opt
     skb.nh4 = iph
     ip_select_ident(net, skb, sk, 1)
-    skb.priority = cork.priority if cork.tos >= 0 else sk.sk_priority
+    skb.priority = cork.priority
     skb.mark = cork.mark
     skb.dst = rt
     skb.gso_size = cork.gso_size

@@ -479,6 +479,8 @@ def raw_rcv(sk: RawSock, skb: SkBuff, data: bytes) -> None:
     copy.data = data
     copy.offset = 0
     copy.len = len(data)
+    copy.h = None
+    copy.addr_offset = (data[0] & 15) * 4
     ipv4_pktinfo_prepare(sk, copy, False)
     if sock_queue_rcv_skb(sk, copy, data) < 0:
         kfree_skb(copy)

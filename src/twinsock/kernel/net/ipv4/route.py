@@ -210,7 +210,12 @@ def ip_route_output_flow(net: Net, fl4: Flowi4, sk: Sock | None) -> tuple[int, R
         if not fl4.saddr:
             fl4.saddr = res.fi.prefsrc or fl4.daddr
         lo = net.loopback_dev
-        return (-ENETUNREACH, None) if lo is None else _mkroute_output(fl4, RTN_LOCAL, res, lo, handlers)
+        if lo is None:
+            return -ENETUNREACH, None
+        err, rt = _mkroute_output(fl4, RTN_LOCAL, res, lo, handlers)
+        if rt is not None and res.fi.dev is not None:
+            rt.iif = res.fi.dev.ifindex  # Linux: what travels over lo seems to come in where the address is
+        return err, rt
     if not fl4.saddr:
         fl4.saddr = fib_result_prefsrc(net, res)
     if res.fi.dev is None:

@@ -322,7 +322,7 @@ def _udp_route(sk: UdpSock, msg: Msghdr, ipc: IpcmCookie, daddr: int, dport: int
 def _append(task: Task, sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc: IpcmCookie, rt: Rtable, cork: UdpCork) -> int:
     """Add bytes to a datagram; send it unless it is corked: bytes or -errno."""
     corked = sk.corkflag or msg.flags & MSG_MORE
-    zero_copy = bool(msg.flags & MSG_ZEROCOPY and length and sk.sock_flag(SOCK_ZEROCOPY))
+    zero_copy = bool(msg.flags & MSG_ZEROCOPY and sk.sock_flag(SOCK_ZEROCOPY))
     err = msg_zerocopy_begin(task, sk, length) if zero_copy else 0
     if not err:
         err = _append_and_send(task, sk, msg, length, transhdrlen, ipc, rt, cork, bool(corked))

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.core.sock import Sock
 
 _ANY6: Final = bytes(16)
+ETH_HLEN: Final = 14
+GSO_MAX_SIZE: Final = 65536
 
 
 class UdpProtocol(NetProtocol):
@@ -119,7 +121,7 @@ def __udp4_lib_lookup(
     net: Net, saddr: int, sport: int, daddr: int, hnum: int, dif: int, sdif: int, protocol: int, skb: SkBuff | None
 ) -> UdpSock | None:
     """Find the socket for a datagram from saddr:sport to daddr:hnum: its address first, then the wildcard."""
-    table = udp_table(net)
+    table = udp_table(net, protocol)
     found = _lookup2(_slot4(table, daddr, hnum), net, saddr, sport, daddr, daddr, hnum, dif, sdif, protocol, skb)
     if found is not None:
         return found
@@ -239,8 +241,8 @@ def parse_udp(skb: SkBuff, pseudo_sum: int, protocol: int) -> Udphdr | None:
 
 
 def udp_queue_rcv_skb(sk: UdpSock, skb: SkBuff, mib: list[int]) -> None:
-    """Give a datagram to its socket, cut into segments unless it asked for UDP_GRO."""
-    if not skb.gso_size or sk.gro_enabled:
+    """Give a datagram to its socket, cut into segments unless it asked for UDP_GRO; a device cuts what exceeds its gso_max_size."""
+    if not skb.gso_size or (sk.gro_enabled and skb.l3_len() + ETH_HLEN < GSO_MAX_SIZE):
         udp_queue_rcv_one_skb(sk, skb, mib)
         return
     for segment in udp_rcv_segment(skb):
@@ -297,7 +299,7 @@ def __udp4_lib_mcast_deliver(net: Net, skb: SkBuff, h: Udphdr, protocol: int) ->
     dif = inet_iif(skb)
     mib = _mib4(net, protocol)
     found: list[UdpSock] = []
-    sk = udp_table(net).slot(h.dest).first
+    sk = udp_table(net, protocol).slot(h.dest).first
     while sk is not None:
         if isinstance(sk, UdpSock) and sk.sk_protocol == protocol and _is_mcast_sock(sk, h, iph.daddr, iph.saddr, dif):
             found.append(sk)
@@ -379,7 +381,7 @@ def icmp4_sock_error(sk: InetSock, quote: SkBuff, type_: int, code: int, info: i
 def udp_sockets(net: Net, protocol: int, family: int) -> list[tuple[int, Sock]]:
     """List the sockets that own a port as /proc/net/udp does: (bucket number, socket), bucket by bucket."""
     found: list[tuple[int, Sock]] = []
-    table = net.udp_table
+    table = net.udplite_table if protocol == IPPROTO_UDPLITE else net.udp_table
     if table is None:
         return found
     for bucket in range(len(table.hash)):

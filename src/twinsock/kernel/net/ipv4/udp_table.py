@@ -28,6 +28,7 @@ from twinsock.kernel.net.ipv4.inet_connection_sock import (
 from twinsock.kernel.net.ipv4.inet_hashtables import is_any, local_key, portaddr_hash
 from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.uapi.errno import EADDRINUSE, EAGAIN
+from twinsock.uapi.in_ import IPPROTO_UDP, IPPROTO_UDPLITE
 from twinsock.uapi.socket import AF_INET6
 
 TYPE_CHECKING = False
@@ -86,11 +87,15 @@ class UdpTable:
         return portaddr_hash(self.secret, True, 0, IN6ADDR_ANY, port)
 
 
-def udp_table(net: Net) -> UdpTable:
-    """Return the namespace's table, making it on first use."""
-    table = net.udp_table
+def udp_table(net: Net, protocol: int = IPPROTO_UDP) -> UdpTable:
+    """Return the namespace's table of UDP or of UDP-Lite, making it on first use."""
+    table = net.udplite_table if protocol == IPPROTO_UDPLITE else net.udp_table
     if table is None:
-        table = net.udp_table = UdpTable(net)
+        table = UdpTable(net)
+        if protocol == IPPROTO_UDPLITE:
+            net.udplite_table = table
+        else:
+            net.udp_table = table
     return table
 
 
@@ -114,7 +119,7 @@ class UdpPortProto(Proto):
 
 def udp_lib_get_port(sk: UdpPortSock, snum: int) -> int:
     """Make `sk` the owner of port `snum` (0: of an automatic one): 0 or -EADDRINUSE."""
-    table = udp_table(sk.sk_net)
+    table = udp_table(sk.sk_net, sk.sk_protocol)
     port = snum
     if port == 0:
         port = _find_open_port(sk, table)
@@ -135,7 +140,7 @@ def udp_lib_get_port(sk: UdpPortSock, snum: int) -> int:
 
 def udp_adopt(sk: UdpPortSock, port: int) -> int:
     """Make `sk` the owner of a port without a check: 0 or -EADDRINUSE when its SO_REUSEPORT group refuses it."""
-    return 0 if _enter(sk, udp_table(sk.sk_net), port) else -EADDRINUSE
+    return 0 if _enter(sk, udp_table(sk.sk_net, sk.sk_protocol), port) else -EADDRINUSE
 
 
 def udp_autobind(sk: UdpPortSock) -> int:
@@ -291,7 +296,7 @@ def udp_lib_unhash(sk: UdpPortSock) -> None:
     """Leave the tables and the group, and give the port back."""
     if sk.sk_head is None:
         return
-    table = udp_table(sk.sk_net)
+    table = udp_table(sk.sk_net, sk.sk_protocol)
     reuseport_detach_sock(sk)
     sk_del_node_init(sk)
     _leave2(sk)
@@ -307,7 +312,7 @@ def udp_lib_unhash(sk: UdpPortSock) -> None:
 
 def udp_lib_rehash(sk: UdpPortSock) -> None:
     """Move to the chain of the local address, which connect(2) or a disconnect has changed."""
-    table = udp_table(sk.sk_net)
+    table = udp_table(sk.sk_net, sk.sk_protocol)
     new = table.portaddr_hash(sk, sk.sk_num)
     if sk.sk_head is None:
         return

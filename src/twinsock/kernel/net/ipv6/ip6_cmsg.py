@@ -12,7 +12,7 @@ from twinsock.kernel.net.core.sock_cmsg import SockcmCookie, sock_cmsg_send, soc
 from twinsock.kernel.net.core.sock_mem import sock_dequeue_err_skb, sock_queue_err_skb
 from twinsock.kernel.net.ipv4.inet_hashtables import MAPPED_PREFIX
 from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_FREEBIND, INET_FLAGS_RECVERR6, INET_FLAGS_TRANSPARENT, InetSock, Ipv6Pinfo
-from twinsock.kernel.net.ipv4.ip_cmsg import ErrSkb, inet_cmsg_flags, ip_cmsg_recv
+from twinsock.kernel.net.ipv4.ip_cmsg import ErrSkb, dest_port, inet_cmsg_flags, ip_cmsg_recv
 from twinsock.kernel.net.ipv4.ip_output import IpcmCookie
 from twinsock.kernel.net.ipv6.addrconf import ipv6_chk_addr
 from twinsock.kernel.net.ipv6.inet6_ops import ipv6_iface_scope_id, needs_scope_id, sockaddr_in6
@@ -246,9 +246,10 @@ def ip6_datagram_recv_specific_ctl(msg: Msghdr, sk: InetSock, skb: SkBuff) -> No
         elif number == NEXTHDR_ROUTING and rxopt & SRCRT:
             msg.put_cmsg(IPPROTO_IPV6, in6.IPV6_RTHDR, header)
     _recv_old(msg, rxopt, hdr, skb)
-    if rxopt & RXORIGDSTADDR and skb.h is not None:
+    port = dest_port(skb) if rxopt & RXORIGDSTADDR else -1
+    if port >= 0:
         scope_id = ipv6_iface_scope_id(hdr.daddr, skb.ipi_ifindex)
-        msg.put_cmsg(IPPROTO_IPV6, in6.IPV6_ORIGDSTADDR, sockaddr_in6(hdr.daddr, skb.h.dest, 0, scope_id))
+        msg.put_cmsg(IPPROTO_IPV6, in6.IPV6_ORIGDSTADDR, sockaddr_in6(hdr.daddr, port, 0, scope_id))
     if rxopt & RECVFRAGSIZE and skb.frag_max_size:
         msg.put_cmsg(IPPROTO_IPV6, in6.IPV6_RECVFRAGSIZE, skb.frag_max_size.to_bytes(4, "little"))
 

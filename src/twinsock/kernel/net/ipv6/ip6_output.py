@@ -396,7 +396,7 @@ def ip6_make_pending_skb(sk: InetSock, cork: InetCork, fl6: Flowi6) -> SkBuff:
     hdr.tclass = cork.tos if cork.tos >= 0 else (0 if pinfo is None else pinfo.tclass)
     hdr.flow_label = ip6_make_flowlabel(sk.sk_net, fl6)
     skb.nh6 = hdr
-    skb.priority = sk.sk_priority
+    skb.priority = cork.priority
     skb.mark = cork.mark
     skb.dst = rt
     skb.gso_size = cork.gso_size

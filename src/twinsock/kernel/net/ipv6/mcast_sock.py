@@ -72,7 +72,7 @@ def _leave(sk: InetSock, mc: Ipv6McSocklist) -> None:
     dev = dev_get_by_index(sk.sk_net, mc.ifindex)
     if dev is not None and dev.ip6_ptr is not None:
         ipv6_dev_mc_dec(dev.ip6_ptr, mc.addr)
-    sock_kfree_s(sk, _MC_SOCKLIST + _charge_of(len(mc.sources)))
+    sock_kfree_s(sk, _MC_SOCKLIST + _charge_of(mc.sl_max))
 
 
 def ipv6_sock_mc_close(sk: InetSock) -> None:
@@ -105,7 +105,7 @@ def ip6_mc_source(sk: InetSock, add: bool, omode: int, ifindex: int, group: byte
     if pmc is None:
         return -EINVAL
     if pmc.sfmode != omode:
-        if pmc.sources:
+        if pmc.sl_max >= 0:
             return -EINVAL
         pmc.sfmode = omode
     if not add:
@@ -119,7 +119,7 @@ def ip6_mc_source(sk: InetSock, add: bool, omode: int, ifindex: int, group: byte
         return -ENOBUFS
     if source in pmc.sources:
         return -EADDRNOTAVAIL
-    if _charge(sk, pmc, len(pmc.sources) + 1):
+    if len(pmc.sources) >= pmc.sl_max and _set_sl_max(sk, pmc, max(pmc.sl_max, 0) + _SFBLOCK):
         return -ENOBUFS
     pmc.sources.append(source)
     return 0
@@ -137,7 +137,7 @@ def ip6_mc_msfilter(sk: InetSock, ifindex: int, group: bytes, fmode: int, source
         return ipv6_sock_mc_drop(sk, ifindex, group)
     for mc in np.mc_list:
         if mc.ifindex == ifindex and mc.addr == group:
-            if _charge(sk, mc, len(sources)):
+            if _set_sl_max(sk, mc, len(sources) or -1):
                 return -ENOBUFS
             mc.sources = list(sources)
             mc.sfmode = fmode
@@ -155,15 +155,18 @@ def inet6_mc_check(sk: InetSock, mc_addr: bytes, src_addr: bytes) -> bool:
     return sk.inet_test_bit(INET_FLAGS_MC6_ALL)
 
 
-def _charge_of(count: int) -> int:
-    return 0 if not count else _SFLIST_HEAD + 16 * ((count + _SFBLOCK - 1) // _SFBLOCK * _SFBLOCK)
+def _charge_of(sl_max: int) -> int:
+    return 0 if sl_max < 0 else _SFLIST_HEAD + 16 * sl_max
 
 
-def _charge(sk: InetSock, pmc: Ipv6McSocklist, count: int) -> int:
-    old, new = _charge_of(len(pmc.sources)), _charge_of(count)
-    if new > old:
-        return sock_kmalloc(sk, new - old)
-    sock_kfree_s(sk, old - new)
+def _set_sl_max(sk: InetSock, pmc: Ipv6McSocklist, sl_max: int) -> int:
+    """Give a filter memory for so many sources (-1: none): 0 or -ENOMEM."""
+    old, new = _charge_of(pmc.sl_max), _charge_of(sl_max)
+    if new > old and sock_kmalloc(sk, new - old):
+        return -ENOMEM
+    if old > new:
+        sock_kfree_s(sk, old - new)
+    pmc.sl_max = sl_max
     return 0
 
 

@@ -275,7 +275,7 @@ def _route6(sk: UdpSock, ipc6: Ipcm6, dest: _Dest6, connected: bool) -> tuple[in
 
 def _append6(task: Task, sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc6: Ipcm6, rt: Rt6Info, cork: UdpCork6) -> int:
     """Add bytes to a datagram; send it unless it is corked: bytes or -errno."""
-    zero_copy = bool(msg.flags & MSG_ZEROCOPY and length and sk.sock_flag(SOCK_ZEROCOPY))
+    zero_copy = bool(msg.flags & MSG_ZEROCOPY and sk.sock_flag(SOCK_ZEROCOPY))
     err = msg_zerocopy_begin(task, sk, length) if zero_copy else 0
     if not err:
         err = _append_and_send6(task, sk, msg, length, transhdrlen, ipc6, rt, cork)

@@ -87,7 +87,7 @@ def __udp6_lib_lookup(
     net: Net, saddr: bytes, sport: int, daddr: bytes, hnum: int, dif: int, protocol: int, skb: SkBuff | None
 ) -> UdpSock | None:
     """Find the socket for a datagram: its address first, then the wildcard."""
-    table = udp_table(net)
+    table = udp_table(net, protocol)
     found = _lookup2(_slot6(table, daddr, hnum), net, saddr, sport, daddr, daddr, hnum, dif, protocol, skb)
     if found is not None:
         return found
@@ -170,7 +170,7 @@ def _mcast_deliver(net: Net, skb: SkBuff, h: Udphdr, protocol: int) -> int:
     assert hdr is not None
     dif = inet6_iif(skb)
     found: list[UdpSock] = []
-    sk = udp_table(net).slot(h.dest).first
+    sk = udp_table(net, protocol).slot(h.dest).first
     while sk is not None:
         if isinstance(sk, UdpSock) and sk.sk_protocol == protocol and _is_mcast_sock(sk, h, hdr.daddr, hdr.saddr, dif):
             if not (h.no_check and not sk.no_check6_rx):
