@@ -55,6 +55,7 @@ from twinsock.kernel.net.ipv4.tcp_state import (
     tcp_time_stamp_ts,
     tcp_wnd_end,
 )
+from twinsock.kernel.net.ipv4.tcp_timestamp import tcp_tx_stamps
 from twinsock.uapi.errno import ENOMEM
 from twinsock.uapi.poll import POLLOUT, POLLWRNORM
 from twinsock.uapi.rtnetlink import RTAX_INITCWND
@@ -529,6 +530,8 @@ def tcp_transmit_skb(sk: TcpSock, skb: TcpSkb, clone_it: bool) -> int:
     sk.segs_out += pcount
     nskb.gso_segs = pcount
     nskb.tstamp_ns = 0
+    if skb.tx_flags:
+        tcp_tx_stamps(sk, skb)
     err = sk.icsk_af_ops.queue_xmit(sk, nskb)
     if err > 0:
         tcp_enter_cwr(sk)
