@@ -525,6 +525,10 @@ class TcpSock(InetCsk):
         self.zckey = 0
         self.sk_orphaned = False
 
+    def tstamp_key_base(self, relative_to_write: bool) -> int:
+        """Return the byte that SOF_TIMESTAMPING_OPT_ID counts from."""
+        return self.write_seq if relative_to_write else self.snd_una
+
     def zc_put(self, zc: UbufInfo) -> None:
         """Drop one hold on a zero-copy notification; the last one queues it (sheet 05, 5.6)."""
         zc.refcnt -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twinsock.kernel.net.core.sock import SockCommon
 from twinsock.kernel.net.ipv4.inet_hashtables import (
     inet_ehash_del,
     inet_ehash_insert,
@@ -66,6 +67,16 @@ class TcpTimewaitSock(InetTimewaitSock):
         self.tw_priority = sk.sk_priority
         self.tw_transparent = sk.inet_test_bit(INET_FLAGS_TRANSPARENT)
         self.tw_timer = _TwTimer(self)
+
+    def twsk_unique(self, sk: SockCommon, automatic: bool) -> bool:
+        """Tell whether a new connection may take the place; it then starts above the old one's sequence space, RFC 6191."""
+        if not super().twsk_unique(sk, automatic):
+            return False
+        if isinstance(sk, TcpSock):
+            sk.write_seq = (self.tw_snd_nxt + 65535 + 2) & M32 or 1
+            sk.rx_opt.ts_recent = self.tw_ts_recent
+            sk.rx_opt.ts_recent_stamp = self.tw_ts_recent_stamp
+        return True
 
     def deschedule(self) -> None:
         """Stop the timer of a mini-socket whose place was taken."""
