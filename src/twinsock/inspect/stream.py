@@ -24,7 +24,7 @@ from twinsock.wire.netlink import nlmsg
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from twinsock.inspect.filter import Condition
     from twinsock.inspect.port import KernelPort
@@ -190,7 +190,14 @@ class InetSocket:
         return subject
 
 
-def sockets(found: Sequence[Run], protocol: int, netns: int) -> Iterator[InetSocket]:
+def consumed(found: list[Run]) -> Iterator[Run]:
+    """Give the runs in order and let each go: a dump with all attributes is as large as the text made of it."""
+    found.reverse()
+    while found:
+        yield found.pop()
+
+
+def sockets(found: Iterable[Run], protocol: int, netns: int) -> Iterator[InetSocket]:
     """Decode every message, one after the other."""
     for stride, data in found:
         for start in range(0, len(data), stride):

@@ -6,7 +6,7 @@ from struct import Struct
 
 from twinsock.inspect.address import format_address
 from twinsock.inspect.port import NotAvailable
-from twinsock.inspect.stream import sockets
+from twinsock.inspect.stream import consumed, sockets
 from twinsock.uapi.inet_diag import (
     INET_DIAG_BBRINFO,
     INET_DIAG_CGROUP_ID,
@@ -63,7 +63,7 @@ def records(view: View, netns: int, label: str) -> Iterator[Record]:
 
 def _inet_records(view: View, table: str, netns: int, label: str) -> Iterator[Record]:
     try:
-        found = sockets(ss_run.inet_runs(view, table, netns), PROTOCOLS[table], netns)
+        found = sockets(consumed(ss_run.inet_runs(view, table, netns)), PROTOCOLS[table], netns)
     except OSError as error:
         if not isinstance(error, (NotAvailable, PermissionError, ProcessLookupError)):
             raise

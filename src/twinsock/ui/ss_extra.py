@@ -41,6 +41,8 @@ _SOCKOPTS = (
     *((7, "nodefrag"), (8, "bind_addr_no_port"), (9, "recverr_rfc4884"), (10, "defer_connect")),
 )
 _TCPI_OPTIONS = ((0, "ts"), (1, "sack"), (3, "ecn"), (4, "ecnseen"), (5, "fastopen"))
+_SIZES = (("mss", "snd_mss"), ("pmtu", "pmtu"), ("rcvmss", "rcv_mss"), ("advmss", "advmss"), ("cwnd", "snd_cwnd"))
+_COUNTS = (*("bytes_sent", "bytes_retrans", "bytes_acked", "bytes_received", "segs_out", "segs_in", "data_segs_out", "data_segs_in"),)
 _LISTEN = 10
 _FAR_SSTHRESH = 0xFFFF
 _NO_RATE = (1 << 64) - 1
@@ -198,12 +200,11 @@ def _tcp_info(view: View, attributes: dict[int, bytes]) -> str:
         out.append(f" rtt:{_ms(rtt)}/{_ms(get('rttvar', 0))}")
     if get("ato", 0):
         out.append(f" ato:{_ms(info['ato'])}")
-    for name, key in (("mss", "snd_mss"), ("pmtu", "pmtu"), ("rcvmss", "rcv_mss"), ("advmss", "advmss"), ("cwnd", "snd_cwnd")):
+    for name, key in _SIZES:
         _add(out, name, get(key, 0))
     if get("snd_ssthresh", _FAR_SSTHRESH) < _FAR_SSTHRESH:
         _add(out, "ssthresh", info["snd_ssthresh"])
-    for key in ("bytes_sent", "bytes_retrans", "bytes_acked", "bytes_received", "segs_out", "segs_in", "data_segs_out", "data_segs_in"):
-        _add(out, key, get(key, 0))
+    out += [f" {key}:{info[key]}" for key in _COUNTS if get(key)]
     out.append(_congestion(view, attributes))
     mss, cwnd = get("snd_mss", 0), get("snd_cwnd", 0)
     if rtt and mss and cwnd:

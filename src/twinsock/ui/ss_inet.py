@@ -5,7 +5,7 @@ from __future__ import annotations
 from sys import byteorder
 
 from twinsock.inspect.address import format_address
-from twinsock.inspect.stream import InetSocket, sockets
+from twinsock.inspect.stream import InetSocket, consumed, sockets
 from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP
 from twinsock.ui.ss_sheet import STATE_NAMES, Batch, BatchKit, is_plain
 
@@ -49,7 +49,7 @@ def add_runs(sheet: Sheet, view: View, table: str, found: list[Run], netns: int)
     if alike:
         sheet.add_batch(Batch(kit, alike_stride, b"".join(alike)))
     if not plain:
-        for sock in view.prepared(sockets(found, PROTOCOLS[table], netns), netns):
+        for sock in view.prepared(sockets(consumed(found), PROTOCOLS[table], netns), netns):
             sheet.add(row_of(view, table, sock))
 
 

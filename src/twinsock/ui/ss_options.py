@@ -152,6 +152,7 @@ class Options:
 
     def __init__(self) -> None:
         self.given: list[str] = []  # long names, in order
+        self._names: set[str] = set()
         self.values: dict[str, str] = {}
         self.tables: list[str] = []
         self.families: tuple[int, ...] = (2, 10)
@@ -160,7 +161,12 @@ class Options:
 
     def has(self, *names: str) -> bool:
         """Tell whether one of these options was given."""
-        return any(name in self.given for name in names)
+        return not self._names.isdisjoint(names)
+
+    def give(self, name: str) -> None:
+        """Note that an option was given."""
+        self.given.append(name)
+        self._names.add(name)
 
 
 def parse(argv: list[str]) -> Options:
@@ -231,7 +237,7 @@ def _full_name(name: str) -> str:
 
 def _take(options: Options, name: str, has_value: bool, value: str, argv: list[str], index: int) -> int:
     """Store one option and return the index behind its value. Raises UsageError."""
-    options.given.append(name)
+    options.give(name)
     if not _LONG[name]:
         if has_value:
             raise UsageError(f"--{name} takes no value")

@@ -21,6 +21,8 @@ STATE_NAMES = (
     *("LISTEN", "CLOSING", "SYN-RECV", "UNCONN"),
 )
 
+_ROWS_AT_ONCE = 500
+
 Row = tuple[str, str, str, str, str, str, str, str, str]
 """The cells in the order of HEADER; the sign between an address and its port stands before the port."""
 
@@ -67,7 +69,11 @@ class Sheet:
         if self.header:
             yield self._rows([HEADER], "Netns")
         for label, part in self.parts:
-            yield self._rows(part, label) if isinstance(part, list) else part.text(self, self._lead(label))
+            if isinstance(part, list):
+                for start in range(0, len(part), _ROWS_AT_ONCE):
+                    yield self._rows(part[start : start + _ROWS_AT_ONCE], label)
+            else:
+                yield part.text(self, self._lead(label))
 
     def _lead(self, label: str) -> str:
         return label.ljust(self.label_width) + " " if self.label_width else ""
