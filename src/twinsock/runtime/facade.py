@@ -26,10 +26,11 @@ from twinsock.runtime.sockaddr import pack, unpack
 from twinsock.uapi.errno import EAGAIN, EINPROGRESS, EINTR, EISCONN, ERESTARTSYS
 from twinsock.uapi.fcntl import F_GETFL, F_SETFL, O_NONBLOCK, O_RDWR
 from twinsock.uapi.signal import SIGPIPE
-from twinsock.uapi.socket import AF_INET, SO_ERROR, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET
+from twinsock.uapi.socket import AF_INET, SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET
 
 _POLLIN = 0x1
 _POLLOUT = 0x4
+_SOCK_TYPE_MASK = 15
 _INTERRUPTED = (-ERESTARTSYS, -ERESTARTNOHAND, -EINTR)
 
 
@@ -260,13 +261,15 @@ class SocketModule:
         """socket.socket()."""
         if fileno is None:
             fileno = self._env.check(calls.sys_socket(self._env.task, int(family), int(type) | SOCK_CLOEXEC, proto))
+            return TwinSocket(self._env, fileno, (int(family), int(type), proto))
         return TwinSocket(self._env, fileno)
 
     def socketpair(self, family: int = 1, type: int = SOCK_STREAM, proto: int = 0) -> tuple["TwinSocket", "TwinSocket"]:
         """socket.socketpair()."""
         fds: list[int] = []
         self._env.check(calls.sys_socketpair(self._env.task, int(family), int(type) | SOCK_CLOEXEC, proto, fds))
-        return TwinSocket(self._env, fds[0]), TwinSocket(self._env, fds[1])
+        kind = (int(family), int(type), proto)
+        return TwinSocket(self._env, fds[0], kind), TwinSocket(self._env, fds[1], kind)
 
     def fromfd(self, fd: int, family: int, type: int, proto: int = 0) -> "TwinSocket":
         """socket.fromfd(): a socket object over a duplicate."""
@@ -287,10 +290,16 @@ class SocketModule:
 class TwinSocket:
     """An object with the methods of socket.socket, on the twin."""
 
-    def __init__(self, env: TwinEnv, fd: int) -> None:
+    def __init__(self, env: TwinEnv, fd: int, kind: tuple[int, int, int] | None = None) -> None:
+        """Wrap a descriptor; `kind`: family, type and protocol where they are known, as after socket()."""
         self._env = env
         self._fd = fd
         self._timeout: float | None = None
+        if kind is not None:
+            self.family, type_, self.proto = kind
+            self.type = type_ & _SOCK_TYPE_MASK
+            self._timeout = 0.0 if type_ & SOCK_NONBLOCK else None
+            return
         self.family = self._int_option(39)
         self.type = self._int_option(3)
         self.proto = self._int_option(38)
@@ -376,7 +385,7 @@ class TwinSocket:
         """accept(2): (socket, address of the peer)."""
         peer = calls.UserSockaddr()
         fd = self._call(_POLLIN, lambda: calls.sys_accept4(self._env.task, self._fd, peer, SOCK_CLOEXEC))
-        return TwinSocket(self._env, fd), unpack(peer.addr)
+        return TwinSocket(self._env, fd, (self.family, self.type, self.proto)), unpack(peer.addr)
 
     def connect(self, address: object) -> None:
         """connect(2), waiting as long as the timeout says."""

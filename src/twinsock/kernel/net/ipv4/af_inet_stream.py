@@ -59,7 +59,7 @@ class InetStreamOps(InetOps):
     has_peek_off = True
 
     def connect(self, task: Task, sock: Socket, addr: bytes, flags: int) -> int:
-        """connect(2)."""
+        """inet_stream_connect()."""
         sk = tcp_sk(sock)
         lock_sock(sk)
         err = inet_stream_connect_locked(task, sock, sk, addr, flags, False)
@@ -75,12 +75,12 @@ class InetStreamOps(InetOps):
         return tcp_poll(sock, tcp_sk(sock), wait)
 
     def ioctl(self, task: Task, sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
-        """ioctl(2)."""
+        """inet_ioctl()."""
         err, value = tcp_ioctl(tcp_sk(sock), cmd)
         return (err, b"") if err else (0, value.to_bytes(4, "little"))
 
     def listen(self, task: Task, sock: Socket, backlog: int) -> int:
-        """listen(2)."""
+        """inet_listen()."""
         sk = tcp_sk(sock)
         lock_sock(sk)
         err = _inet_listen_sk(sock, sk, backlog)
@@ -94,11 +94,11 @@ class InetStreamOps(InetOps):
         return inet_shutdown(sock, sk, how)
 
     def setsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
-        """setsockopt(2)."""
+        """sock_common_setsockopt()."""
         return tcp_stream_setsockopt(task, tcp_sk(sock), level, optname, optval, optlen)
 
     def getsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
-        """getsockopt(2)."""
+        """sock_common_getsockopt()."""
         return tcp_stream_getsockopt(task, tcp_sk(sock), level, optname, optval, optlen)
 
     def set_rcvlowat(self, sk: Sock, val: int) -> int:
@@ -112,11 +112,11 @@ class InetStreamOps(InetOps):
         return 0
 
     def sendmsg(self, task: Task, sock: Socket, msg: Msghdr) -> int:
-        """sendmsg(2)."""
+        """inet_sendmsg()."""
         return tcp_sendmsg(task, tcp_sk(sock), msg)
 
     def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
-        """recvmsg(2)."""
+        """inet_recvmsg()."""
         sk = tcp_sk(sock)
         if flags & MSG_ERRQUEUE:
             return ip_recv_error(sk, msg)
@@ -134,7 +134,7 @@ def tcp_sk(sock: Socket) -> TcpSock:
 
 
 def _inet_listen_sk(sock: Socket, sk: TcpSock, backlog: int) -> int:
-    """Listen, or change the limit (sheet 03, 3.1): 0 or -errno."""
+    """__inet_listen_sk(): listen, or change the limit: 0 or -errno."""
     if sock.state != SS_UNCONNECTED or sock.type != SOCK_STREAM:
         return -EINVAL
     if sk.sk_state not in (TCP_CLOSE, TCP_LISTEN):
@@ -216,7 +216,7 @@ def inet_csk_wait_for_connect(task: Task, sk: TcpSock, timeo: int) -> int:
 
 
 def inet_stream_connect_locked(task: Task, sock: Socket, sk: TcpSock, addr: bytes | None, flags: int, is_sendmsg: bool) -> int:
-    """Connect, or wait for a connection under way (sheet 04, 4.1): 0 or -errno."""
+    """__inet_stream_connect(): connect, or wait for a connection under way: 0 or -errno."""
     if addr is not None:
         if len(addr) < 2:
             return -EINVAL

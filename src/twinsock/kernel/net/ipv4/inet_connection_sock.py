@@ -50,7 +50,7 @@ from twinsock.kernel.net.ipv4.inet_hashtables import (
     local_key,
     tcp_hashinfo,
 )
-from twinsock.kernel.net.ipv4.inet_sock import InetSock
+from twinsock.kernel.net.ipv4.inet_sock import InetSock, inet_sk_state_store
 from twinsock.uapi.errno import EADDRINUSE
 from twinsock.uapi.socket import AF_INET6
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN, TCP_TIME_WAIT
@@ -101,14 +101,14 @@ class InetCskProto(Proto):
 def inet_csk_listen_start(sk: InetConnectionSock) -> int:
     """Turn a bound or unbound socket into a listener, which repeats the port check, listen(2): 0 or -errno."""
     sk.sk_ack_backlog = 0
-    sk.sk_state = TCP_LISTEN
+    inet_sk_state_store(sk, TCP_LISTEN)
     err = sk.sk_prot.get_port(sk, sk.sk_num)
     if err == 0:
         sk.inet_sport = sk.sk_num
         err = sk.sk_prot.hash(sk)
         if err == 0:
             return 0
-    sk.sk_state = TCP_CLOSE
+    inet_sk_state_store(sk, TCP_CLOSE)
     observer = sk.sk_net.bind_observer
     if observer is not None:
         observer.refused(sk, "inet_csk_listen_start", err)

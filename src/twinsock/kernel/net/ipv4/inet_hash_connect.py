@@ -38,7 +38,7 @@ _PERTURB_SIZE: Final = 256
 
 
 def inet_hash_connect(sk: InetConnectionSock) -> int:
-    """Enter the table of connections with the port that is owned, or with an automatic one: 0 or -EADDRNOTAVAIL."""
+    """__inet_hash_connect(): enter the table of connections with the port that is owned, or with an automatic one: 0 or -EADDRNOTAVAIL."""
     if sk.sk_num != 0:
         return _connect_from(sk, sk.sk_num, False)
     low, high, narrowed = inet_sk_get_local_port_range(sk)
@@ -51,7 +51,7 @@ def inet_hash_connect(sk: InetConnectionSock) -> int:
 
 
 def inet_check_established(sk: InetConnectionSock, lport: int, automatic: bool) -> tuple[bool, InetTimewaitSock | None]:
-    """Tell whether the 4-tuple with local port `lport` is free, and which TIME_WAIT would have to go."""
+    """__inet_check_established(): tell whether the 4-tuple with local port `lport` is free, and which TIME_WAIT would have to go."""
     other = inet_ehash_twin(sk, lport)
     if other is None:
         return True, None

@@ -138,3 +138,11 @@ class InetSock(Sock):
             self.inet_flags |= 1 << bit
         else:
             self.inet_flags &= ~(1 << bit)
+
+
+def inet_sk_state_store(sk: InetSock, state: int) -> None:
+    """Store the state and tell who listens."""
+    trace = sk.sk_net.kernel.trace
+    if trace is not None:
+        trace.inet_sock_set_state(sk, sk.sk_state, state)
+    sk.sk_state = state

@@ -149,7 +149,7 @@ def ip_local_deliver(skb: SkBuff) -> int:
 
 
 def ip_protocol_deliver(skb: SkBuff, protocol: int) -> None:
-    """Offer a packet to raw sockets and to the protocol's handler, ip_protocol_deliver_rcu()."""
+    """ip_protocol_deliver_rcu(): offer a packet to raw sockets and to the protocol's handler."""
     dev = skb.dev
     assert dev is not None
     net = dev.net

@@ -410,6 +410,7 @@ def tcp_recvmsg(task: Task, sk: TcpSock, msg: Msghdr, flags: int) -> int:
 
 
 def _recv_loop(task: Task, sk: TcpSock, call: _Reading) -> int:
+    """tcp_recvmsg_locked(): take what is there, or wait: bytes delivered or -errno."""
     flags = call.flags
     timeo = sock_rcvtimeo(sk, bool(flags & MSG_DONTWAIT))
     target = sock_rcvlowat(sk, bool(flags & MSG_WAITALL), call.left)

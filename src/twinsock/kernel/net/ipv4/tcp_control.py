@@ -76,7 +76,7 @@ TCP_TS_BITS_MASK: Final = 0x3F
 
 
 def init_nondata_skb(seq: int, flags: int) -> TcpSkb:
-    """Make a segment without payload; SYN and FIN take one sequence number."""
+    """tcp_init_nondata_skb(): make a segment without payload; SYN and FIN take one sequence number."""
     skb = TcpSkb()
     skb.seq = seq
     skb.end_seq = (seq + 1) & M32 if flags & (TCPHDR_SYN | TCPHDR_FIN) else seq

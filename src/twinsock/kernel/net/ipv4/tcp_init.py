@@ -60,7 +60,7 @@ class TcpProto(InetCskProto):
         return net.ipv4.sysctl_tcp_rmem[0]
 
     def init_sock(self, sk: Sock) -> int:
-        """Initialise a new socket."""
+        """tcp_v4_init_sock()."""
         tsk = as_tcp(sk)
         tcp_init_sock_fields(tsk)
         tcp_assign_congestion_control(tsk)
@@ -80,7 +80,7 @@ class TcpProto(InetCskProto):
         return tcp_disconnect(as_tcp(sk))
 
     def destroy(self, sk: Sock) -> None:
-        """Free the resources of a dying socket (tcp_v4_destroy_sock)."""
+        """tcp_v4_destroy_sock(): free the resources of a dying socket."""
         tsk = as_tcp(sk)
         tcp_clear_xmit_timers(tsk)
         if tsk.ca is not None:
@@ -105,13 +105,13 @@ class TcpProto(InetCskProto):
         tcp_set_keepalive(as_tcp(sk), on)
 
     def backlog_rcv(self, sk: Sock, skb: SkBuff) -> int:
-        """Process a segment that waited."""
+        """tcp_v4_do_rcv(): process a segment, perhaps one that waited."""
         assert isinstance(skb, TcpSkb)
         tcp_do_rcv(as_tcp(sk), skb)
         return 0
 
     def release_cb(self, sk: Sock) -> None:
-        """Do what was deferred."""
+        """tcp_release_cb()."""
         tcp_release_cb(as_tcp(sk))
 
 
@@ -123,7 +123,7 @@ class TcpProtosw(InetProtosw):
         self.prot = prot
 
     def new_sock(self, net: Net, family: int, protocol: int) -> InetSock:
-        """Make a TCP socket."""
+        """sk_prot_alloc()."""
         self.prot.sockets_allocated += 1
         return TcpSock(net, family, self.prot, SOCK_STREAM, IPPROTO_TCP)
 

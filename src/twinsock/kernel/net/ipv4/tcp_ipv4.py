@@ -258,7 +258,7 @@ class Tcp4AfOps(InetConnectionSockAfOps):
         tcp_v4_mtu_reduced(sk)
 
     def conn_request(self, sk: InetCsk, skb: SkBuff) -> int:
-        """Answer a SYN, unless it was sent to many."""
+        """tcp_v4_conn_request(): answer a SYN, unless it was sent to many."""
         assert isinstance(sk, TcpSock) and isinstance(skb, TcpSkb)
         if skb.dst is not None and skb.dst.rt_flags & (RTCF_BROADCAST | RTCF_MULTICAST):
             tcp_listendrop(sk)
@@ -267,12 +267,12 @@ class Tcp4AfOps(InetConnectionSockAfOps):
         return 0
 
     def syn_recv_sock(self, sk: InetCsk, skb: SkBuff, req: RequestSock) -> InetCsk | None:
-        """Make the child."""
+        """tcp_v4_syn_recv_sock(): make the child."""
         assert isinstance(sk, TcpSock) and isinstance(skb, TcpSkb) and isinstance(req, TcpRequestSock)
         return tcp_v4_syn_recv_sock(sk, skb, req, None)
 
     def send_synack(self, sk: InetCsk, req: RequestSock, foc: bytes | None, foc_exp: bool, syn: SkBuff | None) -> int:
-        """Send a request's SYN-ACK."""
+        """tcp_v4_send_synack(): send a request's SYN-ACK."""
         assert isinstance(sk, TcpSock) and isinstance(req, TcpRequestSock)
         dst = inet_csk_route_req(sk, req)
         if dst is None:
@@ -298,12 +298,12 @@ class Tcp4AfOps(InetConnectionSockAfOps):
         return inet_csk_route_req(sk, req)
 
     def send_reset(self, sk: InetCsk | None, skb: SkBuff) -> None:
-        """Answer with a RST."""
+        """tcp_v4_send_reset(): answer with a RST."""
         assert isinstance(skb, TcpSkb) and skb.dev is not None
         tcp_v4_send_reset(sk, skb, skb.dev.net)
 
     def reqsk_send_ack(self, sk: InetCsk, skb: SkBuff, req: RequestSock) -> None:
-        """Acknowledge for a request."""
+        """tcp_v4_reqsk_send_ack(): acknowledge for a request."""
         assert isinstance(sk, TcpSock) and isinstance(skb, TcpSkb) and isinstance(req, TcpRequestSock)
         seq = (req.snt_isn + 1) & M32 if sk.sk_state == TCP_LISTEN else sk.snd_nxt
         now = ((sk.sk_net.kernel.clock.now_ns + BOOT_NS) // 1_000_000 + req.ts_off) & M32
@@ -385,7 +385,7 @@ def tcp_child_finish(newsk: TcpSock, sk: TcpSock, dst: Dst) -> None:
 
 
 def tcp_init_sock_fields(sk: TcpSock) -> None:
-    """Set what every new TCP socket starts with (tcp_init_sock)."""
+    """tcp_init_sock(): set what every new TCP socket starts with."""
     net = sk.sk_net
     clock = net.kernel.clock
     ipv4 = net.ipv4

@@ -7,6 +7,7 @@ from twinsock.kernel.net.core.sock import SOCK_DEAD, SOCK_KEEPOPEN, sk_clone
 from twinsock.kernel.net.core.sock_reuseport import reuseport_migrate_sock
 from twinsock.kernel.net.ipv4.inet_csk import inet_csk_reset_keepalive_timer
 from twinsock.kernel.net.ipv4.inet_hashtables import inet_ehash_del
+from twinsock.kernel.net.ipv4.inet_sock import inet_sk_state_store
 from twinsock.kernel.net.ipv4.tcp_rto import tcp_rtt_estimator, tcp_set_rto, tcp_update_rtt_min
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
@@ -20,7 +21,6 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
 from twinsock.kernel.net.ipv4.tcp_state import (
     BOOT_NS,
     inet_csk_destroy_sock,
-    inet_sk_state_store,
     reqsk_fastopen_remove,
     tcp_done,
 )

@@ -494,7 +494,7 @@ def _fill_urgent(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> None:
 
 
 def tcp_transmit_skb(sk: TcpSock, skb: TcpSkb, clone_it: bool) -> int:
-    """Give one segment its header and hand it to IP: 0 or -errno. `clone_it`: the segment itself stays in a queue."""
+    """__tcp_transmit_skb(): give a segment its header, hand it to IP: 0 or -errno. `clone_it`: the segment itself stays in a queue."""
     prior_wstamp = sk.tcp_wstamp_ns
     sk.tcp_wstamp_ns = max(sk.tcp_wstamp_ns, sk.tcp_clock_cache)
     skb.tstamp_ns = sk.tcp_wstamp_ns
@@ -881,7 +881,7 @@ def tcp_write_xmit(sk: TcpSock, mss_now: int, nonagle: int, push_one: int) -> bo
 
 
 def tcp_push_pending_frames(sk: TcpSock, cur_mss: int, nonagle: int) -> None:
-    """Send what can be sent; arm the zero-window probe timer if nothing could."""
+    """__tcp_push_pending_frames(): send what can be sent; arm the zero-window probe timer if nothing could."""
     if sk.sk_state == TCP_CLOSE:
         return
     if tcp_write_xmit(sk, cur_mss, nonagle, 0):

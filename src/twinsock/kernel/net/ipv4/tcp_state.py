@@ -8,6 +8,7 @@ from twinsock.kernel.net.ipv4.inet_csk import (
     inet_csk_clear_xmit_timer,
     inet_csk_delete_keepalive_timer,
 )
+from twinsock.kernel.net.ipv4.inet_sock import inet_sk_state_store
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
     TCP_CHRONO_BUSY,
@@ -75,14 +76,6 @@ def tcp_set_state(sk: TcpSock, state: int) -> None:
         if counted:
             stats[TCP_MIB_CURRESTAB] -= 1
     inet_sk_state_store(sk, state)
-
-
-def inet_sk_state_store(sk: TcpSock, state: int) -> None:
-    """Store the state and tell who listens."""
-    trace = sk.sk_net.kernel.trace
-    if trace is not None:
-        trace.inet_sock_set_state(sk, sk.sk_state, state)
-    sk.sk_state = state
 
 
 def tcp_clock_us(sk: TcpSock) -> int:

@@ -382,7 +382,7 @@ def udp_flush_pending_frames(sk: UdpSock) -> None:
 
 
 def udp_push_pending_frames(sk: UdpSock) -> int:
-    """Send the pending datagram: 0 or -errno."""
+    """udp_push_pending_frames(): send the pending datagram: 0 or -errno."""
     return 0 if sk.pending is None else sk.udp_prot.push_cork(sk, sk.pending)
 
 

@@ -182,7 +182,7 @@ def select_from_group(sk: UdpSock, hash_: int, skb: SkBuff | None) -> UdpSock | 
 
 
 def udp4_rcv(skb: SkBuff, protocol: int) -> int:
-    """Receive a datagram: find its socket, or say that the port is unreachable."""
+    """udp_rcv(): find a datagram's socket, or say that the port is unreachable."""
     dev = skb.dev
     iph = skb.nh4
     assert dev is not None and iph is not None
