@@ -11,6 +11,7 @@ import struct
 import subprocess
 import time
 
+from twinsock.kernel.net.socket import sys_setsockopt
 from twinsock.wire.ip import Iphdr
 from twinsock.wire.l4 import pseudo_sum4
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_FIN, TCPHDR_PSH, TCPHDR_RST, TCPHDR_SYN, TCPHDR_URG, Tcphdr, emit, parse
@@ -112,7 +113,7 @@ class Wire:
     def accept(self, fd: int) -> int:
         raise NotImplementedError
 
-    def connect(self) -> int:
+    def connect(self, port: int = 8080) -> int:
         raise NotImplementedError
 
     def send(self, fd: int, size: int, flags: int = 0) -> int:
@@ -128,6 +129,10 @@ class Wire:
         raise NotImplementedError
 
     def setsockopt(self, fd: int, level: int, name: int, value: int) -> None:
+        raise NotImplementedError
+
+    def setsockopt_linger_zero(self, fd: int) -> None:
+        """Make close(2) abort."""
         raise NotImplementedError
 
     def info(self, fd: int) -> tuple[int, ...]:
@@ -211,10 +216,10 @@ class TwinWire(Wire):
     def accept(self, fd: int) -> int:
         return self.world.accept(fd)
 
-    def connect(self) -> int:
+    def connect(self, port: int = 8080) -> int:
         fd = self.world.socket()
-        self.remote_port = 8080
-        assert self.world.connect(fd, 8080, REMOTE) == -115
+        self.remote_port = port
+        assert self.world.connect(fd, port, REMOTE) == -115
         self.local_port = self.world.port(fd)
         return fd
 
@@ -233,6 +238,9 @@ class TwinWire(Wire):
 
     def setsockopt(self, fd: int, level: int, name: int, value: int) -> None:
         assert self.world.setsockopt(fd, level, name, value) == 0
+
+    def setsockopt_linger_zero(self, fd: int) -> None:
+        assert sys_setsockopt(self.world.task, fd, 1, 13, struct.pack("ii", 1, 0), 8) == 0
 
     def raw_info(self, fd: int) -> bytes:
         raw = self.world.getsockopt(fd, 6, 11, 280)
@@ -287,11 +295,11 @@ class HostWire(Wire):
         except OSError as error:
             return -(error.errno or 0)
 
-    def connect(self) -> int:
+    def connect(self, port: int = 8080) -> int:
         sock = socket.socket()
         fd = self.keep(sock)
-        self.remote_port = 8080
-        assert sock.connect_ex(("192.168.0.2", 8080)) == 115
+        self.remote_port = port
+        assert sock.connect_ex(("192.168.0.2", port)) == 115
         self.local_port = sock.getsockname()[1]
         return fd
 
@@ -319,6 +327,9 @@ class HostWire(Wire):
 
     def setsockopt(self, fd: int, level: int, name: int, value: int) -> None:
         self.socks[fd].setsockopt(level, name, value)
+
+    def setsockopt_linger_zero(self, fd: int) -> None:
+        self.socks[fd].setsockopt(1, 13, struct.pack("ii", 1, 0))
 
     def raw_info(self, fd: int) -> bytes:
         return self.socks[fd].getsockopt(6, 11, 280)

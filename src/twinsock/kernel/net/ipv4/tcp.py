@@ -30,7 +30,7 @@ from twinsock.kernel.net.ipv4.inet_csk import (
 )
 from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_DEFER_CONNECT
 from twinsock.kernel.net.ipv4.tcp_control import tcp_send_ack
-from twinsock.kernel.net.ipv4.tcp_data import tcp_epollin_ready, tcp_rcv_space_adjust
+from twinsock.kernel.net.ipv4.tcp_data import tcp_epollin_ready, tcp_rcv_space_adjust, tcp_unset_owner_r
 from twinsock.kernel.net.ipv4.tcp_output import (
     sk_stream_is_writeable,
     sk_stream_write_space,
@@ -538,7 +538,7 @@ def _copy_from(sk: TcpSock, call: _Reading, queue: deque[SkBuff], skb: TcpSkb, o
 def _eat(sk: TcpSock, queue: deque[SkBuff], skb: TcpSkb) -> None:
     """Free a segment that was read; it is the first of the queue."""
     queue.popleft()
-    sk.sk_rmem_alloc -= skb.charged
+    tcp_unset_owner_r(sk, skb)
 
 
 def sk_wait_data(task: Task, sk: TcpSock, timeo: int) -> int:

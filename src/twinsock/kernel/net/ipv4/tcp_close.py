@@ -16,12 +16,14 @@ from twinsock.kernel.net.core.sock import (
     sock_orphan,
     sock_put,
 )
+from twinsock.kernel.net.core.sock_mem import sk_mem_uncharge
 from twinsock.kernel.net.core.sock_reuseport import reuseport_migrate_sock
 from twinsock.kernel.net.ipv4.inet_csk import inet_csk_reset_keepalive_timer
 from twinsock.kernel.net.ipv4.inet_hashtables import inet_bhash2_reset_saddr
 from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_DEFER_CONNECT
 from twinsock.kernel.net.ipv4.tcp_cong import tcp_set_ca_state
 from twinsock.kernel.net.ipv4.tcp_control import tcp_clear_retrans, tcp_send_active_reset, tcp_send_fin
+from twinsock.kernel.net.ipv4.tcp_data import tcp_unset_owner_r
 from twinsock.kernel.net.ipv4.tcp_input import tcp_close_state, tcp_fin_time
 from twinsock.kernel.net.ipv4.tcp_minisocks import inet_csk_reqsk_queue_add
 from twinsock.kernel.net.ipv4.tcp_rto import tcp_reset_rtt_min
@@ -125,7 +127,7 @@ def _drop_unread(sk: TcpSock) -> bool:
             end_seq = (end_seq - 1) & M32
         if after(end_seq, sk.copied_seq):
             unread = True
-        sk.sk_rmem_alloc -= skb.charged
+        tcp_unset_owner_r(sk, skb)
     return unread
 
 
@@ -189,8 +191,8 @@ def tcp_disconnect(sk: TcpSock) -> int:
     elif old_state == TCP_SYN_SENT:
         sk.sk_err = ECONNRESET
     tcp_clear_xmit_timers(sk)
-    if sk.sk_receive_queue:
-        sk.sk_receive_queue.clear()
+    _drop_unread(sk)
+    sk_mem_uncharge(sk, sk.sk_rmem_alloc)
     sk.sk_rmem_alloc = 0
     sk.copied_seq = sk.rcv_nxt
     sk.urg_data = 0

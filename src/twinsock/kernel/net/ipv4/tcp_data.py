@@ -15,6 +15,7 @@ from twinsock.kernel.net.core.sock import (
     SOCK_RCVBUF_LOCK,
     SOCK_URGINLINE,
 )
+from twinsock.kernel.net.core.sock_mem import sk_mem_charge, sk_mem_uncharge, sk_rmem_schedule
 from twinsock.kernel.net.ipv4.inet_csk import (
     ICSK_ACK_NOMEM,
     ICSK_ACK_NOW,
@@ -400,9 +401,9 @@ def tcp_clamp_window(sk: TcpSock) -> None:
 
 def tcp_try_rmem_schedule(sk: TcpSock, skb: TcpSkb) -> bool:
     """Make room for a segment; false when it must be dropped."""
-    if tcp_can_ingest(sk):
-        return True
-    return tcp_prune_queue(sk, skb)
+    if not tcp_can_ingest(sk) and not tcp_prune_queue(sk, skb):
+        return False
+    return sk_rmem_schedule(sk, skb.truesize)
 
 
 def tcp_prune_queue(sk: TcpSock, in_skb: TcpSkb) -> bool:
@@ -433,6 +434,7 @@ def tcp_collapse(sk: TcpSock) -> None:
         tight = skb.len + skb.len * 320 // 3776 + 1
         if skb.charged > tight and tcp_win_from_space(sk, skb.charged) > skb.len:
             sk.sk_rmem_alloc -= skb.charged - tight
+            sk_mem_uncharge(sk, skb.charged - tight)
             skb.charged = tight
             stats[LINUX_MIB_TCPRCVCOLLAPSED] += 1
 
@@ -448,7 +450,7 @@ def tcp_prune_ofo_queue(sk: TcpSock, in_skb: TcpSkb) -> bool:
             break
         pruned = True
         ofo.pop()
-        sk.sk_rmem_alloc -= skb.charged
+        tcp_unset_owner_r(sk, skb)
         goal -= skb.charged
         if not ofo or goal <= 0:
             if tcp_can_ingest(sk) and not tcp_under_memory_pressure(sk):
@@ -553,6 +555,13 @@ def tcp_set_owner_r(sk: TcpSock, skb: TcpSkb, charge: int = -1) -> None:
     skb.sk = sk
     skb.charged = skb.truesize if charge < 0 else charge
     sk.sk_rmem_alloc += skb.charged
+    sk_mem_charge(sk, skb.charged)
+
+
+def tcp_unset_owner_r(sk: TcpSock, skb: TcpSkb) -> None:
+    """Take a segment off the receive buffer's charge."""
+    sk.sk_rmem_alloc -= skb.charged
+    sk_mem_uncharge(sk, skb.charged)
 
 
 def tcp_rcv_nxt_update(sk: TcpSock, seq: int) -> None:
@@ -682,7 +691,7 @@ def tcp_ofo_queue(sk: TcpSock) -> None:
                 dsack_high = skb.end_seq
             tcp_dsack_extend(sk, skb.seq, dsack)
         del ofo[0]
-        sk.sk_rmem_alloc -= skb.charged
+        tcp_unset_owner_r(sk, skb)
         if not after(skb.end_seq, sk.rcv_nxt):
             continue
         tcp_queue_rcv(sk, skb)
@@ -741,7 +750,7 @@ def _ofo_insert(sk: TcpSock, skb: TcpSkb) -> bool:
             else:
                 tcp_dsack_extend(sk, prev.seq, prev.end_seq)
                 stats[LINUX_MIB_TCPOFOMERGE] += 1
-                sk.sk_rmem_alloc -= prev.charged
+                tcp_unset_owner_r(sk, prev)
                 i -= 1
                 del ofo[i]
     ofo.insert(i, skb)
@@ -753,7 +762,7 @@ def _ofo_insert(sk: TcpSock, skb: TcpSkb) -> bool:
             break
         tcp_dsack_extend(sk, nxt.seq, nxt.end_seq)
         stats[LINUX_MIB_TCPOFOMERGE] += 1
-        sk.sk_rmem_alloc -= nxt.charged
+        tcp_unset_owner_r(sk, nxt)
         del ofo[i]
     return True
 
@@ -774,7 +783,7 @@ def tcp_fin(sk: TcpSock) -> None:
         tcp_send_ack(sk)
         tcp_time_wait(sk, TCP_TIME_WAIT, 0)
     for skb in sk.out_of_order_queue:
-        sk.sk_rmem_alloc -= skb.charged
+        tcp_unset_owner_r(sk, skb)
     sk.out_of_order_queue = []
     if sk.rx_opt.sack_ok:
         sk.duplicate_sack = None
@@ -825,6 +834,6 @@ def _check_urg(sk: TcpSock, th: Tcphdr) -> None:
             first = queue[0]
             if isinstance(first, TcpSkb) and not before(sk.copied_seq, first.end_seq):
                 queue.popleft()
-                sk.sk_rmem_alloc -= first.charged
+                tcp_unset_owner_r(sk, first)
     sk.urg_data = TCP_URG_NOTYET
     sk.urg_seq = ptr

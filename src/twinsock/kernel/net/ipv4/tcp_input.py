@@ -308,7 +308,7 @@ def tcp_rcv_established(sk: TcpSock, skb: TcpSkb) -> None:
     fast = _predicted(sk, skb, th)
     if not tcp_validate_incoming(sk, skb, th, True):
         return
-    if fast and skb.len:
+    if fast and skb.len and skb.truesize <= sk.sk_forward_alloc:
         _predicted_data(sk, skb)
         return
     if tcp_ack(sk, skb, FLAG_UPDATE_TS_RECENT | (0 if fast else FLAG_SLOWPATH)) < 0:

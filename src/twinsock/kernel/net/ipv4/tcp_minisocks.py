@@ -209,9 +209,15 @@ def tcp_check_req(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, fastopen: bool)
             if not fastopen and req.rsk_timer is not None and req.rsk_timer.pending():
                 clock.mod_timer(req.rsk_timer, expires)
         return None
+    right = (req.rcv_nxt + req.rcv_wnd) & M32
+    if flg & TCPHDR_RST and skb.seq != req.rcv_nxt and tcp_in_window(skb.seq, skb.end_seq, req.rcv_nxt, right):
+        # RFC 5961 3.2: a RST that is not exactly at the left edge has to be confirmed
+        if not _oow_rate_limited(req, skb, LINUX_MIB_TCPACKSKIPPEDSYNRECV):
+            sk.icsk_af_ops.reqsk_send_ack(sk, skb, req)
+        return None
     if flg & TCPHDR_ACK and not fastopen and skb.ack_seq != (req.snt_isn + 1) & M32:
         return sk
-    if reject or tsecr_reject or not tcp_in_window(skb.seq, skb.end_seq, req.rcv_nxt, (req.rcv_nxt + req.rcv_wnd) & M32):
+    if reject or tsecr_reject or not tcp_in_window(skb.seq, skb.end_seq, req.rcv_nxt, right):
         if not flg & TCPHDR_RST and not _oow_rate_limited(req, skb, LINUX_MIB_TCPACKSKIPPEDSYNRECV):
             sk.icsk_af_ops.reqsk_send_ack(sk, skb, req)
         if reject:

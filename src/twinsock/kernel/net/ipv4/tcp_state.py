@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SHUTDOWN_MASK, SOCK_BINDPORT_LOCK, SOCK_DEAD, sock_put
+from twinsock.kernel.net.core.sock_mem import sk_mem_uncharge
 from twinsock.kernel.net.ipv4.inet_csk import (
     inet_csk_clear_delack_timer,
     inet_csk_clear_xmit_timer,
@@ -221,6 +222,7 @@ def inet_csk_destroy_sock(sk: TcpSock) -> None:
     prot.destroy(sk)
     if sk.sk_receive_queue is not None:
         sk.sk_receive_queue.clear()
+    sk_mem_uncharge(sk, sk.sk_rmem_alloc)
     sk.sk_rmem_alloc = 0
     if sk.sk_orphaned:
         sk.sk_orphaned = False
