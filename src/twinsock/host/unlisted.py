@@ -11,7 +11,9 @@ import os
 
 from twinsock.host.pidfd import PidFd
 from twinsock.inspect.owners import Unlisted
+from twinsock.uapi.in_ import IPPROTO_TCP
 from twinsock.uapi.socket import AF_INET, AF_INET6, SO_NETNS_COOKIE, SOL_SOCKET
+from twinsock.uapi.tcp import TCP_CLOSE, TCP_INFO
 from twinsock.wire.netlink import U64
 
 
@@ -58,6 +60,8 @@ def _ask(fd: int, inode: int) -> Unlisted:
         socket = Unlisted(inode, family, kind, sock.getsockopt(SOL_SOCKET, sockets.SO_PROTOCOL))
         if family in (AF_INET, AF_INET6):
             socket.local_port = int(sock.getsockname()[1])
+            if socket.protocol == IPPROTO_TCP:
+                socket.is_closed = sock.getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0] == TCP_CLOSE
         try:
             socket.netns_cookie = int(U64.unpack(sock.getsockopt(SOL_SOCKET, SO_NETNS_COOKIE, 8))[0])
         except OSError:

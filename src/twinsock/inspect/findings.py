@@ -65,3 +65,43 @@ class ListenSpace:
         self.counters: dict[str, int] = {}  # TcpExt
         self.listeners: list[Listener] = []
         self.time_ns = 0
+
+
+class WaitingClose:
+    """A connection in CLOSE_WAIT."""
+
+    def __init__(self, record: SocketRecord, fd: int, age_ms: int) -> None:
+        self.record = record
+        self.fd = fd
+        self.age_ms = age_ms  # UNKNOWN where the kernel does not tell
+
+
+class InheritedListener:
+    """A listener that a process holds beside the program that made it."""
+
+    def __init__(self, what: SocketRecord | str, fd: int, maker_pid: int, maker_comm: str) -> None:
+        self.what = what  # a TCP socket, or the name of a UNIX one
+        self.fd = fd
+        self.maker_pid = maker_pid
+        self.maker_comm = maker_comm
+
+
+class LeakProcess:
+    """What one process may have forgotten."""
+
+    def __init__(self, facts: ProcessFacts) -> None:
+        self.facts = facts
+        self.closing: list[WaitingClose] = []
+        self.dead: dict[int, int] = {}  # inode -> descriptor
+        self.unbound: dict[int, int] = {}
+        self.inherited: list[InheritedListener] = []
+
+
+class LeakSnapshot:
+    """All processes that hold sockets, at one moment."""
+
+    def __init__(self, time_ns: int) -> None:
+        self.time_ns = time_ns
+        self.processes: dict[int, LeakProcess] = {}
+        self.hidden = False  # a namespace could not be read
+        self.hidden_processes = 0

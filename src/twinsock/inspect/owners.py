@@ -148,6 +148,8 @@ class Unlisted:
         self.protocol = protocol
         self.local_port = 0
         """0: never bound; else it had a connection, or listened, and has lost it."""
+        self.is_closed = True
+        """TCP only: it was asked and is in TCP_CLOSE, so no connection has begun since the tables were read."""
         self.netns_cookie = 0
         self.pid = -1
         self.fd = -1

@@ -11,6 +11,7 @@ COMMANDS = {
     "listeners": ("twinsock.ui.listeners", "health of every listening socket: queue, drops, who does not accept"),
     "completion": ("twinsock.ui.completion", "completion for bash, zsh and fish"),
     "count": ("twinsock.ui.count", "the kernel's socket counters, explained by the sockets that exist"),
+    "leaks": ("twinsock.ui.leaks", "what programs forget to close: CLOSE_WAIT, dead and unused sockets, inherited listeners"),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinsock.ui.tool import ALL_NETNS, COMMON, DEEP, NETNS, WATCH, look_again, no_words, run
+from twinsock.ui.tool import ALL_NETNS, COMMON, DEEP, NETNS, WATCH, is_gone, look_again, no_words, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _steady_answer(tool: Tool) -> Answer:
         known = [one for one in everyone if one.accessible]
         named = [one for one in tool.port.namespaces(True) if one.inode in wanted] if set(wanted) - {one.inode for one in known} else []
         snapshot = take_count(tool.port, [*known, *named], wanted, tool.notes)
-        snapshot.hidden_spaces += len(everyone) - len(known)
+        snapshot.hidden_spaces += len([one for one in everyone if not one.accessible and not is_gone(one)])
         answer = Answer(snapshot)
         if best is not None and answer.rests() == best.rests():
             break  # it will not change

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from twinsock.uapi.errno import EACCES, EPERM
+from twinsock.uapi.errno import EACCES, ENOENT, EPERM
 from twinsock.ui.args import UsageError, decimal, is_number, parse, printable
 
 TYPE_CHECKING = False
@@ -69,10 +69,17 @@ class Tool:
             if not everywhere and not args.has("--all-netns"):
                 found = [one for one in found if one.own]
         for one in found:
-            if not one.accessible:
+            if not one.accessible and not is_gone(one):
                 self.hidden = True
                 self.note(f"{one.label()}: {one.reason}")
         return [one for one in found if one.accessible]
+
+
+def is_gone(namespace: Namespace) -> bool:
+    """Tell whether a namespace ended between being found and being entered: that is no error."""
+    from os import strerror
+
+    return not namespace.accessible and strerror(ENOENT) in namespace.reason
 
 
 def run(name: str, argv: list[str], options: tuple[Option, ...], help_text: str, work: Callable[[Tool], int]) -> int:
