@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.fs.namei import SuperBlock
     from twinsock.kernel.net.core.dev import NetdevNotifier
     from twinsock.kernel.net.core.net import NetProtoFamily
+    from twinsock.kernel.net.core.netlink import NetlinkTable
     from twinsock.kernel.net.core.protocol import NetProtocol, PacketType, RawHook
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import Proto
@@ -81,6 +82,7 @@ class Kernel(SoftirqRunner):
         self.rootfs: SuperBlock | None = None  # where UNIX sockets have their paths, made on demand
         self.init_user_ns = UserNamespace()
         self.net_families: list[NetProtoFamily | None] = [None] * 46
+        self.netlink: NetlinkTable | None = None  # protocols of AF_NETLINK
         self.protos: list[Proto] = []  # in order of registration; /proc/net/protocols shows the newest first
         self.netdev_chain: list[NetdevNotifier] = []
         self.ptype_base: dict[int, PacketType] = {}  # by EtherType

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.core.dev import NetDevice
     from twinsock.kernel.net.core.neighbour import NeighTable
     from twinsock.kernel.net.core.protocol import NetProtocol, PacketTap
-    from twinsock.kernel.net.core.sock import Proto
+    from twinsock.kernel.net.core.sock import Proto, Sock
     from twinsock.kernel.net.ipv4.bind_observer import BindObserver
     from twinsock.kernel.net.ipv4.devinet import Ipv4Devconf
     from twinsock.kernel.net.ipv4.fib_table import FibTables
@@ -127,6 +127,7 @@ class Net:
         self.ipv4 = NetnsIpv4()
         self.ipv6 = NetnsIpv6()
         self.unx: NetnsUnix | None = None  # made when the family is registered
+        self.nl_socks: list[list[Sock]] = []  # netlink sockets that own a port id, by protocol
         self.sockets_used = 0  # "sockets: used" of /proc/net/sockstat
         self.prot_inuse: list[int] = [0] * 64  # by Proto.inuse_idx
         self.tcp_hashinfo: InetHashinfo | None = None  # made by the first TCP socket
