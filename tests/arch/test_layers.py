@@ -34,6 +34,7 @@ MAY_IMPORT = {
 # What the table does not say, with the reason.
 ALSO = {
     ("host", "inspect.owners"): "the records in which a KernelPort says who owns a socket",
+    ("runtime", "inspect.owners"): "the same, for the twin",
 }
 
 # The standard library, where a layer may not use all of it at run time.

@@ -12,6 +12,7 @@ from twinsock.kernel.net.ipv4.tcp_init import tcp_init
 from twinsock.kernel.net.ipv6.inet6_init import inet6_init
 from twinsock.kernel.net.ipv6.ip6_init import ip6_init
 from twinsock.kernel.net.ipv6.tcp_ipv6 import tcpv6_init
+from twinsock.kernel.net.netlink_init import netlink_protocols_init
 from twinsock.kernel.net.unix.af_unix import af_unix_init
 from twinsock.kernel.sched.task import Task
 from twinsock.kernel.time.timer import Clock
@@ -28,6 +29,7 @@ def start_kernel(seed: int = 0, clock: Clock | None = None) -> Kernel:
 
 def do_initcalls(kernel: Kernel) -> None:
     """Register subsystems and families, each before those that need it."""
+    netlink_protocols_init(kernel)
     ip_init(kernel)
     tcp_init(kernel)
     inet_init(kernel)

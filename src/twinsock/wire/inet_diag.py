@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from struct import Struct
 
+from twinsock.uapi.in_ import IPPROTO_TCP
 from twinsock.uapi.inet_diag import (
     INET_DIAG_BC_AUTO,
     INET_DIAG_BC_CGROUP_COND,
@@ -102,6 +103,23 @@ def parse_req(data: Buffer) -> InetDiagReq | None:
         if type_ == INET_DIAG_REQ_PROTOCOL and len(value) >= 4:
             req.protocol = U32.unpack_from(value, 0)[0]
         elif type_ == INET_DIAG_REQ_BYTECODE:
+            req.bytecode = value
+    return req
+
+
+def parse_compat_req(data: Buffer) -> InetDiagReq | None:
+    """Parse `struct inet_diag_req` of TCPDIAG_GETSOCK; None if it is too short."""
+    size = _COMPAT_REQ.size
+    if len(data) < size:
+        return None
+    family, ext, s1, s0, d1, d0, src, dst, ifindex, cookie, states, _dbs = _COMPAT_REQ.unpack_from(data, 0)
+    req = InetDiagReq(family, IPPROTO_TCP, states, ext)
+    length = 16 if family == 10 else 4
+    req.sport, req.dport = s1 << 8 | s0, d1 << 8 | d0
+    req.src, req.dst = src[:length], dst[:length]
+    req.ifindex, req.cookie = ifindex, cookie
+    for type_, value in parse_attributes(data, size, len(data)):
+        if type_ == INET_DIAG_REQ_BYTECODE:
             req.bytecode = value
     return req
 

@@ -3,26 +3,25 @@ udp4_seq_show, raw_seq_show, ping_v4_seq_show, ip6_dgram_sock_seq_show; sheet 07
 
 The kernel prints hashed pointers; the twin prints the line's number there (D-proc-1)."""
 
-from typing import TYPE_CHECKING, Final
+from __future__ import annotations
 
 from twinsock.kernel.net.core.request_sock import RequestSock
 from twinsock.kernel.net.core.sock import SockCommon
-from twinsock.kernel.net.ipv4.inet_csk import (
-    ICSK_TIME_LOSS_PROBE,
-    ICSK_TIME_PROBE0,
-    ICSK_TIME_REO_TIMEOUT,
-    ICSK_TIME_RETRANS,
-    inet_csk_in_pingpong_mode,
-)
+from twinsock.kernel.net.ipv4.inet_csk import inet_csk_in_pingpong_mode
 from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.kernel.net.ipv4.inet_timewait_sock import InetTimewaitSock
-from twinsock.kernel.net.ipv4.tcp_sock import M32, TcpSock
+from twinsock.kernel.net.ipv4.tcp_diag import hashed_tcp_sockets, tcp_queues, tcp_timer, timer_left_ns
+from twinsock.kernel.net.ipv4.tcp_sock import TcpSock
 from twinsock.kernel.net.ipv4.tcp_state import tcp_in_initial_slowstart
 from twinsock.kernel.net.ipv4.tcp_timewait import TcpTimewaitSock
+from twinsock.kernel.net.ipv4.udp_input import udp_sockets
 from twinsock.uapi.socket import AF_INET, AF_INET6
 from twinsock.uapi.tcp import TCP_LISTEN, TCP_SYN_RECV
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.time.timer import Timer
 
@@ -53,49 +52,24 @@ def _ends(sk: SockCommon, sport: int, dport: int) -> str:
     return f"{_hex4(sk.sk_rcv_saddr)}:{sport:04X} {_hex4(sk.sk_daddr)}:{dport:04X}"
 
 
-def timer_left_ns(sk: SockCommon, timer: "Timer | None") -> int:
-    """Return how long until a timer fires, 0 when it is idle."""
-    if timer is None or not timer.pending():
-        return 0
-    return max(timer.expires_ns - sk.sk_net.kernel.clock.now_ns, 0)
-
-
 def _clock_t(sk: SockCommon, ticks: int) -> int:
     """Convert ticks to 1/100 s."""
     return max(ticks, 0) * USER_HZ // sk.sk_net.kernel.clock.hz
 
 
-def tcp_timer(sk: TcpSock) -> tuple[int, int, int]:
-    """Return (code of the running timer as in column "tr", ticks until it fires, its retransmissions)."""
-    clock = sk.sk_net.kernel.clock
-    if sk.icsk_pending in (ICSK_TIME_RETRANS, ICSK_TIME_REO_TIMEOUT, ICSK_TIME_LOSS_PROBE):
-        return 1, sk.icsk_timeout - clock.jiffies(), sk.icsk_retransmits
-    if sk.icsk_pending == ICSK_TIME_PROBE0:
-        return 4, sk.icsk_timeout - clock.jiffies(), sk.icsk_probes_out
-    timer = sk.icsk_keepalive_timer
-    if timer is not None and timer.pending():
-        return 2, timer_left_ns(sk, timer) // clock.jiffy_ns, sk.icsk_probes_out
-    return 0, 0, 0
-
-
-def tcp_queues(sk: TcpSock) -> tuple[int, int]:
-    """Return (tx_queue, rx_queue)."""
-    tx = (sk.write_seq - sk.snd_una) & M32
-    if sk.sk_state == TCP_LISTEN:
-        return tx, sk.sk_ack_backlog
-    rx = (sk.rcv_nxt - sk.copied_seq) & M32
-    return tx, 0 if rx > 0x7FFFFFFF else rx
-
-
 def _tcp_refs(sk: TcpSock) -> int:
-    """Count references as Linux does, where an armed timer holds one."""
+    """Count references as Linux does, where armed timers and a listener's requests hold one each."""
+    queue = sk.icsk_accept_queue
     timers = (sk.icsk_retransmit_timer, sk.icsk_delack_timer, sk.icsk_keepalive_timer)
-    return sk.sk_refcnt + len([timer for timer in timers if timer is not None and timer.pending()])
+    requests = queue.qlen + len(queue.rskq_accept)
+    return sk.sk_refcnt + requests + len([timer for timer in timers if timer is not None and timer.pending()])
 
 
 def get_tcp_sock(sk: TcpSock, number: int) -> str:
     """Return the line of a full socket."""
     tx, rx = tcp_queues(sk)
+    if sk.sk_state == TCP_LISTEN:
+        rx = sk.sk_ack_backlog
     code, left, _ = tcp_timer(sk)
     ssthresh = -1 if tcp_in_initial_slowstart(sk) else sk.snd_ssthresh
     if sk.sk_state == TCP_LISTEN:
@@ -108,7 +82,7 @@ def get_tcp_sock(sk: TcpSock, number: int) -> str:
     )
 
 
-def _jiffies_left(sk: SockCommon, timer: "Timer | None") -> int:
+def _jiffies_left(sk: SockCommon, timer: Timer | None) -> int:
     return timer_left_ns(sk, timer) // sk.sk_net.kernel.clock.jiffy_ns
 
 
@@ -130,26 +104,12 @@ def get_timewait_sock(tw: InetTimewaitSock, number: int) -> str:
     )
 
 
-def tcp_sockets(net: "Net", listening: bool) -> list[SockCommon]:
-    """List the listeners, or everything in the table of connections, chain by chain."""
-    found: list[SockCommon] = []
-    hinfo = net.tcp_hashinfo
-    if hinfo is None:
-        return found
-    for head in hinfo.lhash2 if listening else hinfo.ehash:
-        sk = head.first
-        while sk is not None:
-            found.append(sk)
-            sk = sk.sk_next
-    return found
-
-
-def tcp_seq_text(net: "Net", family: int) -> str:
+def tcp_seq_text(net: Net, family: int) -> str:
     """Return /proc/net/tcp or tcp6."""
     v4 = family == AF_INET
     lines = [f"{_TCP4_HEAD:<{_TCP_WIDTH}}\n" if v4 else _TCP6_HEAD + "\n"]
     number = 0
-    for sk in tcp_sockets(net, True) + tcp_sockets(net, False):
+    for sk in hashed_tcp_sockets(net, True) + hashed_tcp_sockets(net, False):
         if sk.sk_family != family:
             continue
         if isinstance(sk, TcpSock):
@@ -167,21 +127,6 @@ def tcp_seq_text(net: "Net", family: int) -> str:
 # Datagram sockets
 
 
-def udp_sockets(net: "Net", family: int, protocol: int) -> list[tuple[int, InetSock]]:
-    """List the sockets that own a port: (number of the chain, socket), chain by chain."""
-    found: list[tuple[int, InetSock]] = []
-    table = net.udp_table
-    if table is None:
-        return found
-    for slot in range(len(table.hash)):
-        sk = table.hash[slot].first
-        while sk is not None:
-            if isinstance(sk, InetSock) and sk.sk_family == family and sk.sk_protocol == protocol:
-                found.append((slot, sk))
-            sk = sk.sk_next
-    return found
-
-
 def dgram_line(sk: InetSock, slot: int, sport: int, dport: int, number: int, width: int) -> str:
     """Return the line of a datagram or raw socket; its table holds a reference."""
     return (
@@ -190,11 +135,12 @@ def dgram_line(sk: InetSock, slot: int, sport: int, dport: int, number: int, wid
     )
 
 
-def udp_seq_text(net: "Net", family: int, protocol: int) -> str:
+def udp_seq_text(net: Net, family: int, protocol: int) -> str:
     """Return /proc/net/udp, udplite, udp6 or udplite6."""
     v4 = family == AF_INET
     lines = [f"{_UDP4_HEAD:<{_UDP_WIDTH}}\n" if v4 else _DGRAM6_HEAD + "\n"]
-    for number, (slot, sk) in enumerate(udp_sockets(net, family, protocol)):
+    for number, (slot, sk) in enumerate(udp_sockets(net, protocol, family)):
+        assert isinstance(sk, InetSock)
         line = dgram_line(sk, slot, sk.inet_sport, sk.sk_dport, number, 5)
         lines.append(f"{line:<{_UDP_WIDTH}}\n" if v4 else line + "\n")
     return "".join(lines)

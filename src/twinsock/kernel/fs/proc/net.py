@@ -1,6 +1,6 @@
 """/proc/net: which files there are and who writes them (Linux: fs/proc/proc_net.c and the seq_files beside the protocols)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.fs.proc.inet import tcp_seq_text, udp_seq_text
 from twinsock.kernel.net.ipv4.proc import netstat_seq_show, snmp_seq_show, sockstat_seq_show
@@ -9,18 +9,19 @@ from twinsock.kernel.net.unix.diag import unix_seq_text
 from twinsock.uapi.in_ import IPPROTO_UDP, IPPROTO_UDPLITE
 from twinsock.uapi.socket import AF_INET, AF_INET6
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
 
 
-def proc_net_text(net: "Net", name: str) -> str | None:
+def proc_net_text(net: Net, name: str) -> str | None:
     """Return a file of /proc/net, or None when there is none of that name."""
     text = _sockets(net, name)
     return text if text is not None else _counters(net, name)
 
 
-def _sockets(net: "Net", name: str) -> str | None:
+def _sockets(net: Net, name: str) -> str | None:
     if name in ("tcp", "tcp6"):
         return tcp_seq_text(net, AF_INET if name == "tcp" else AF_INET6)
     if name in ("udp", "udp6"):
@@ -32,7 +33,7 @@ def _sockets(net: "Net", name: str) -> str | None:
     return None
 
 
-def _counters(net: "Net", name: str) -> str | None:
+def _counters(net: Net, name: str) -> str | None:
     if name == "sockstat":
         return sockstat_seq_show(net)
     if name == "sockstat6":
@@ -46,6 +47,6 @@ def _counters(net: "Net", name: str) -> str | None:
     return None
 
 
-def read_proc_net(task: "Task", name: str) -> str:
+def read_proc_net(task: Task, name: str) -> str:
     """Return a file of the task's /proc/net, "" when there is none of that name."""
     return proc_net_text(task.net, name) or ""

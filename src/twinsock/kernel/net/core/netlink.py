@@ -3,12 +3,13 @@
 af_netlink parses a datagram, makes a `NetlinkRequest` of each message and hands it to the `NetlinkInput` of its protocol, which adds
 answers or a dump. sock_diag and rtnetlink stand on this; they do not see the sockets."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.uapi.errno import EOPNOTSUPP
 from twinsock.uapi.netlink import NLM_F_DUMP, NLM_F_MULTI, NLMSG_HDRLEN
 from twinsock.wire.netlink import nlmsg
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
@@ -40,7 +41,7 @@ class NetlinkDump:
 class NetlinkRequest:
     """One message to the kernel, who sent it, and what it is answered."""
 
-    def __init__(self, net: "Net", task: "Task", portid: int, data: bytes) -> None:
+    def __init__(self, net: Net, task: Task, portid: int, data: bytes) -> None:
         self.net = net
         self.task = task
         self.portid = portid
@@ -105,11 +106,11 @@ class NetlinkTable:
     def __init__(self) -> None:
         self.inputs: list[NetlinkInput | None] = [None] * 32
 
-    def broadcast(self, net: "Net", protocol: int, data: bytes, group: int, exclude: int) -> int:
+    def broadcast(self, net: Net, protocol: int, data: bytes, group: int, exclude: int) -> int:
         """Send the kernel's datagram to everybody in a group but port `exclude`: 0, or -ESRCH when nobody listens."""
         raise NotImplementedError
 
-    def has_listeners(self, net: "Net", protocol: int, group: int) -> bool:
+    def has_listeners(self, net: Net, protocol: int, group: int) -> bool:
         """Tell whether a socket is in a group."""
         raise NotImplementedError
 

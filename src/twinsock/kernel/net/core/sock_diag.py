@@ -1,6 +1,6 @@
 """NETLINK_SOCK_DIAG: which family's handler a request goes to, sock_diag(7) (Linux: net/core/sock_diag.c)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.core.netlink import NetlinkInput, NetlinkRequest
 from twinsock.uapi.errno import EINVAL, ENOENT, EOPNOTSUPP, ESTALE
@@ -8,6 +8,7 @@ from twinsock.uapi.inet_diag import DCCPDIAG_GETSOCK, TCPDIAG_GETSOCK
 from twinsock.uapi.sock_diag import SKNLGRP_MAX, SOCK_DESTROY, SOCK_DIAG_BY_FAMILY
 from twinsock.uapi.socket import AF_MAX
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.sock import SockCommon
 
@@ -57,7 +58,7 @@ class SockDiagInput(NetlinkInput):
         return handler.destroy(req) if handler.has_destroy else -EOPNOTSUPP
 
 
-def sock_diag_check_cookie(sk: "SockCommon", cookie: int) -> int:
+def sock_diag_check_cookie(sk: SockCommon, cookie: int) -> int:
     """Compare a socket's cookie with the one asked for: 0 or -ESTALE."""
     if cookie == NO_COOKIE:
         return 0

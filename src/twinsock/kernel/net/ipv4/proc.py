@@ -2,7 +2,7 @@
 
 Left out: the MPTcpExt lines, which a kernel without MPTCP does not have."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.uapi.snmp import (
     ICMP_NAMES,
@@ -14,6 +14,7 @@ from twinsock.uapi.snmp import (
     UDP_NAMES,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,22 +26,22 @@ _ICMPMSG_OUT = 256
 _MSG_PER_LINE = 16
 
 
-def protos_named(kernel: "Kernel", *names: str) -> "list[Proto]":
+def protos_named(kernel: Kernel, *names: str) -> list[Proto]:
     """Return the registered protocols with these names."""
     return [prot for prot in kernel.protos if prot.name in names]
 
 
-def sock_prot_inuse_get(net: "Net", name: str) -> int:
+def sock_prot_inuse_get(net: Net, name: str) -> int:
     """Return how many sockets of a protocol are in the tables of a namespace."""
     return sum([net.prot_inuse[prot.inuse_idx] for prot in protos_named(net.kernel, name)])
 
 
-def proto_memory_allocated(kernel: "Kernel", *names: str) -> int:
+def proto_memory_allocated(kernel: Kernel, *names: str) -> int:
     """Return the pages that protocols hold, as shown."""
     return sum([prot.memory_allocated for prot in protos_named(kernel, *names)])
 
 
-def sockstat_seq_show(net: "Net") -> str:
+def sockstat_seq_show(net: Net) -> str:
     """Return /proc/net/sockstat."""
     kernel = net.kernel
     tcp = protos_named(kernel, "TCP", "TCPv6")
@@ -58,12 +59,12 @@ def sockstat_seq_show(net: "Net") -> str:
     )
 
 
-def _pair(group: str, names: "Sequence[str]", values: "Sequence[int]") -> str:
+def _pair(group: str, names: Sequence[str], values: Sequence[int]) -> str:
     """Return the line of names and the line of values."""
     return f"{group}: {' '.join(names)}\n{group}: {' '.join([str(value) for value in values])}\n"
 
 
-def _icmpmsg_put(net: "Net") -> str:
+def _icmpmsg_put(net: Net) -> str:
     """Return the IcmpMsg lines: message types that were seen, sixteen to a line."""
     counts = net.icmpmsg_statistics
     seen = [type_ for type_ in range(512) if counts[type_]]
@@ -75,7 +76,7 @@ def _icmpmsg_put(net: "Net") -> str:
     return text
 
 
-def snmp_seq_show(net: "Net") -> str:
+def snmp_seq_show(net: Net) -> str:
     """Return /proc/net/snmp."""
     ipv4 = net.ipv4
     forwarding = 0 if ipv4.devconf_all is None else ipv4.devconf_all.forwarding
@@ -93,6 +94,6 @@ def snmp_seq_show(net: "Net") -> str:
     )
 
 
-def netstat_seq_show(net: "Net") -> str:
+def netstat_seq_show(net: Net) -> str:
     """Return /proc/net/netstat."""
     return _pair("TcpExt", TCPEXT_NAMES, net.net_statistics) + _pair("IpExt", IPEXT_NAMES, net.ip_statistics[IPSTATS_MIB_INNOROUTES:])

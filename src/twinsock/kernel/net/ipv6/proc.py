@@ -1,17 +1,18 @@
 """Counters of IPv6 as text: /proc/net/sockstat6 and snmp6 (Linux: net/ipv6/proc.c; sheet 07, 7.5)."""
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
 from twinsock.kernel.net.ipv4.proc import sock_prot_inuse_get
 from twinsock.uapi.snmp import ICMP6_NAMES, ICMP6MSG_NAMES, IP6_SLOTS, UDP_NAMES
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
 
 _OUT = 256
 
 
-def sockstat6_seq_show(net: "Net") -> str:
+def sockstat6_seq_show(net: Net) -> str:
     """Return /proc/net/sockstat6."""
     fqdir = net.ipv6.fqdir
     return (
@@ -27,7 +28,7 @@ def _line(name: str, value: int) -> str:
     return f"{name:<32}\t{value}\n"
 
 
-def snmp6_seq_show(net: "Net") -> str:
+def snmp6_seq_show(net: Net) -> str:
     """Return /proc/net/snmp6."""
     lines = [_line("Ip6" + name, net.ip6_statistics[slot]) for name, slot in IP6_SLOTS]
     lines += [_line("Icmp6" + name, value) for name, value in zip(ICMP6_NAMES, net.icmp6_statistics, strict=True)]

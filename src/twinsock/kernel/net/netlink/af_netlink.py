@@ -5,8 +5,9 @@
 
 Left out: memory-mapped rings, namespaces by id (NETLINK_LISTEN_ALL_NSID is a flag without effect: D-netlink-1), module loading."""
 
+from __future__ import annotations
+
 from collections import deque
-from typing import TYPE_CHECKING, Final
 
 from twinsock.kernel.net.core.datagram import datagram_poll, skb_free_datagram, skb_queue_purge, skb_recv_datagram
 from twinsock.kernel.net.core.filter import sk_filter_trim_cap
@@ -38,8 +39,8 @@ from twinsock.uapi.errno import (
     EFAULT,
     EINVAL,
     EMSGSIZE,
-    ENODATA,
     ENOBUFS,
+    ENODATA,
     ENOIOCTLCMD,
     ENOPROTOOPT,
     EOPNOTSUPP,
@@ -76,7 +77,10 @@ from twinsock.uapi.netlink import (
 from twinsock.uapi.socket import AF_NETLINK, AF_UNSPEC, MSG_DONTWAIT, MSG_OOB, MSG_TRUNC, SOCK_DGRAM, SOCK_RAW, SOL_NETLINK
 from twinsock.wire.netlink import NLMSGHDR, nlattr, nlmsg
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.fs.select import PollTable
     from twinsock.kernel.kernel import Kernel
@@ -200,7 +204,7 @@ def netlink_insert(sk: NetlinkSock, portid: int) -> int:
     return 0
 
 
-def netlink_autobind(task: "Task", sk: NetlinkSock) -> int:
+def netlink_autobind(task: Task, sk: NetlinkSock) -> int:
     """Own the process id as port id, or a number from far away when another socket has it."""
     table = protocols_of(sk.sk_net)
     portid = task.tgid
@@ -218,7 +222,7 @@ def netlink_input(sk: NetlinkSock) -> NetlinkInput | None:
     return protocols_of(sk.sk_net).inputs[sk.sk_protocol]
 
 
-def netlink_allowed(task: "Task", sk: NetlinkSock, to_send: bool) -> bool:
+def netlink_allowed(task: Task, sk: NetlinkSock, to_send: bool) -> bool:
     """Tell whether the task may join groups, or send to others than the kernel."""
     handler = netlink_input(sk)
     if handler is not None and (handler.nonroot_send if to_send else handler.nonroot_recv):
@@ -244,7 +248,7 @@ class NetlinkOps(ProtoOps):
 
     family = AF_NETLINK
 
-    def release(self, task: "Task | None", sock: Socket) -> int:
+    def release(self, task: Task | None, sock: Socket) -> int:
         """close(2)."""
         sk = sock.sk
         if isinstance(sk, NetlinkSock):
@@ -260,7 +264,7 @@ class NetlinkOps(ProtoOps):
             sock_put(sk)
         return 0
 
-    def bind(self, task: "Task", sock: Socket, addr: bytes) -> int:
+    def bind(self, task: Task, sock: Socket, addr: bytes) -> int:
         """bind(2)."""
         sk = nl_sk(sock)
         if len(addr) < _SOCKADDR_NL or int.from_bytes(addr[:2], "little") != AF_NETLINK:
@@ -281,7 +285,7 @@ class NetlinkOps(ProtoOps):
             sk.groups = sorted([group for group in sk.groups if group > 32] + [bit + 1 for bit in range(32) if groups >> bit & 1])
         return 0
 
-    def connect(self, task: "Task", sock: Socket, addr: bytes, flags: int) -> int:
+    def connect(self, task: Task, sock: Socket, addr: bytes, flags: int) -> int:
         """connect(2): choose where send(2) goes."""
         sk = nl_sk(sock)
         if len(addr) < 2:
@@ -310,27 +314,27 @@ class NetlinkOps(ProtoOps):
             return 0, _emit_nladdr(sk.dst_portid, 1 << sk.dst_group - 1 if sk.dst_group else 0)
         return 0, _emit_nladdr(sk.portid, sk.group_word())
 
-    def poll(self, file: "File", sock: Socket, wait: "PollTable | None") -> int:
+    def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """poll(2)."""
         return datagram_poll(file, sock, wait)
 
-    def ioctl(self, task: "Task", sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
+    def ioctl(self, task: Task, sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
         """ioctl(2): only what interfaces answer."""
         return -ENOIOCTLCMD, b""
 
-    def setsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+    def setsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
         """SOL_NETLINK options."""
         return netlink_setsockopt(task, nl_sk(sock), level, optname, optval, optlen)
 
-    def getsockopt(self, task: "Task", sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
+    def getsockopt(self, task: Task, sock: Socket, level: int, optname: int, optval: bytes, optlen: int) -> tuple[int, bytes]:
         """SOL_NETLINK options."""
         return netlink_getsockopt(nl_sk(sock), level, optname, optlen)
 
-    def sendmsg(self, task: "Task", sock: Socket, msg: Msghdr) -> int:
+    def sendmsg(self, task: Task, sock: Socket, msg: Msghdr) -> int:
         """sendmsg(2)."""
         return netlink_sendmsg(task, sock, msg)
 
-    def recvmsg(self, task: "Task", sock: Socket, msg: Msghdr, flags: int) -> int:
+    def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
         """recvmsg(2)."""
         return netlink_recvmsg(task, sock, msg, flags)
 
@@ -344,7 +348,7 @@ def netlink_realloc_groups(sk: NetlinkSock) -> None:
     sk.ngroups = 32 if handler is None else handler.groups
 
 
-def netlink_setsockopt(task: "Task", sk: NetlinkSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
+def netlink_setsockopt(task: Task, sk: NetlinkSock, level: int, optname: int, optval: bytes | None, optlen: int) -> int:
     """Set an option of netlink(7)."""
     if level != SOL_NETLINK:
         return -ENOPROTOOPT
@@ -398,7 +402,7 @@ def netlink_getsockopt(sk: NetlinkSock, level: int, optname: int, optlen: int) -
 # Sending
 
 
-def netlink_sendmsg(task: "Task", sock: Socket, msg: Msghdr) -> int:
+def netlink_sendmsg(task: Task, sock: Socket, msg: Msghdr) -> int:
     """Send a datagram to the kernel, another socket, a group."""
     sk = nl_sk(sock)
     if msg.flags & MSG_OOB:
@@ -414,7 +418,7 @@ def netlink_sendmsg(task: "Task", sock: Socket, msg: Msghdr) -> int:
     return err
 
 
-def _sendmsg_scm(task: "Task", sk: NetlinkSock, msg: Msghdr, scm: ScmCookie) -> int:
+def _sendmsg_scm(task: Task, sk: NetlinkSock, msg: Msghdr, scm: ScmCookie) -> int:
     portid, group = sk.dst_portid, sk.dst_group
     name = msg.name
     if name:
@@ -446,7 +450,7 @@ def _copy(skb: NetlinkSkb) -> NetlinkSkb:
     return other
 
 
-def netlink_unicast(task: "Task", ssk: NetlinkSock, skb: NetlinkSkb, portid: int, nonblock: bool) -> int:
+def netlink_unicast(task: Task, ssk: NetlinkSock, skb: NetlinkSkb, portid: int, nonblock: bool) -> int:
     """Send to one port id, waiting for room: bytes or -errno."""
     if portid == 0:
         handler = netlink_input(ssk)
@@ -527,7 +531,7 @@ def netlink_broadcast(net: Net, protocol: int, skb: NetlinkSkb, exclude: int, gr
 # The kernel's side
 
 
-def netlink_rcv_skb(task: "Task", ssk: NetlinkSock, handler: NetlinkInput, skb: NetlinkSkb) -> None:
+def netlink_rcv_skb(task: Task, ssk: NetlinkSock, handler: NetlinkInput, skb: NetlinkSkb) -> None:
     """Take the messages of a datagram one by one and answer each."""
     data = skb.payload()
     while len(data) >= NLMSG_HDRLEN:
@@ -618,7 +622,7 @@ def _interrupted(part: bytes) -> bytes:
 # Receiving
 
 
-def netlink_recvmsg(task: "Task", sock: Socket, msg: Msghdr, flags: int) -> int:
+def netlink_recvmsg(task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
     """Receive a datagram; reading makes room for more of a dump."""
     sk = nl_sk(sock)
     if flags & MSG_OOB:
@@ -670,7 +674,7 @@ class NetlinkFamily(NetProtoFamily):
     def __init__(self, table: NetlinkProtocols) -> None:
         self.table = table
 
-    def create(self, task: "Task", net: Net, sock: Socket, protocol: int, kern: int) -> int:
+    def create(self, task: Task, net: Net, sock: Socket, protocol: int, kern: int) -> int:
         """socket(2)."""
         if sock.type not in (SOCK_RAW, SOCK_DGRAM):
             return -ESOCKTNOSUPPORT
@@ -712,7 +716,7 @@ class UsersockInput(NetlinkInput):
         self.has_kernel_socket = False
 
 
-def netlink_init(kernel: "Kernel", inputs: list[tuple[int, NetlinkInput]]) -> NetlinkProtocols:
+def netlink_init(kernel: Kernel, inputs: list[tuple[int, NetlinkInput]]) -> NetlinkProtocols:
     """Register the family with the kernel's protocols."""
     table = NetlinkProtocols()
     kernel.netlink = table
@@ -723,5 +727,3 @@ def netlink_init(kernel: "Kernel", inputs: list[tuple[int, NetlinkInput]]) -> Ne
     sock_register(kernel, NetlinkFamily(table))
     register_pernet_subsys(kernel, _NetlinkPernet(table))
     return table
-
-
