@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twinsock.inspect.owners import GONE, IN_FLIGHT, NO_FD, PACKED_FD_BITS, Ghost, OwnerTable, Process
+from twinsock.inspect.owners import GONE, IN_FLIGHT, NO_FD, PACKED_FD_BITS, Ghost, OwnerTable, Process, Unlisted
 from twinsock.kernel.fs.proc.root import proc_read
 from twinsock.kernel.net.core.net import Msghdr, Socket
 from twinsock.kernel.net.core.net_namespace import Net
@@ -26,7 +26,7 @@ from twinsock.uapi.netlink import (
     NLMSG_ERROR,
     NLMSG_HDRLEN,
 )
-from twinsock.uapi.socket import AF_NETLINK, MSG_DONTWAIT, SOCK_RAW
+from twinsock.uapi.socket import AF_INET, AF_INET6, AF_NETLINK, MSG_DONTWAIT, SOCK_RAW
 from twinsock.wire.netlink import DumpInterrupted, error_of, spans
 
 if TYPE_CHECKING:
@@ -122,6 +122,21 @@ class TwinProcesses:
                 found[inode] = Ghost(NO_FD, "alive, in no descriptor table", -1, -1, True)
             else:
                 found[inode] = Ghost(GONE, "closed since the sockets were listed", -1, -1, True)
+        return found
+
+    def unlisted(self, holders: list[tuple[int, int, int]]) -> dict[int, Unlisted]:
+        """Describe sockets that no table lists, given (tid, fd, inode)."""
+        found: dict[int, Unlisted] = {}
+        for tid, fd, inode in holders:
+            task = self._task(tid)
+            file = None if task is None or task.files is None else task.files.lookup(fd)
+            sk = file.sock.sk if isinstance(file, SocketFile) and file.ino() == inode else None
+            if sk is not None:
+                found[inode] = Unlisted(inode, sk.sk_family, sk.sk_type, sk.sk_protocol)
+                found[inode].netns_cookie = sk.sk_net.net_cookie
+                found[inode].pid, found[inode].fd = tid, fd
+                if sk.sk_family in (AF_INET, AF_INET6):
+                    found[inode].local_port = sk.sk_num
         return found
 
     def _holder_of(self, inode: int) -> tuple[int, int]:
