@@ -89,8 +89,24 @@ def take_snapshot(port: KernelPort, files: Files, question: Question) -> Snapsho
         here = bc_and(bc_port(INET_DIAG_BC_S_GE, low), bc_port(INET_DIAG_BC_S_LE, high))
         add_sockets(port, snapshot, here)
     else:
-        add_sockets(port, snapshot, bc_port(INET_DIAG_BC_S_EQ, question.port))
+        add_sockets(port, snapshot, _port_and_perhaps_the_next(port, snapshot))
     return snapshot
+
+
+def _port_and_perhaps_the_next(port: KernelPort, snapshot: Snapshot) -> bytes:
+    """Give the filter for the sockets of the port. Raises OSError.
+
+    A walk over TCP's table of connections takes milliseconds on an empty machine too, and the listeners are elsewhere: if
+    one has the port, who has the ports above is asked in the same walk."""
+    question = snapshot.question
+    here = bc_port(INET_DIAG_BC_S_EQ, question.port)
+    if question.protocol == IPPROTO_UDP:
+        return here
+    upward = bc_and(bc_port(INET_DIAG_BC_S_GE, question.port), bc_port(INET_DIAG_BC_S_LE, _last_near(question)))
+    found = inet_sockets(port, AF_UNSPEC, IPPROTO_TCP, 1 << TCP_LISTEN, snapshot.netns, bytecode=upward)
+    busy = {record.local_port for record in found}
+    more = _candidates(snapshot, busy) if question.port in busy else b""
+    return bc_or(here, more) if more else here
 
 
 def complete(port: KernelPort, snapshot: Snapshot) -> None:
@@ -101,13 +117,18 @@ def complete(port: KernelPort, snapshot: Snapshot) -> None:
     snapshot.flags = port.reuse_flags(snapshot.netns, snapshot.sockets, v6only=True)
     snapshot.uptime_ns = uptime_ns(port)
     find_free_ports(port, snapshot)
-    if snapshot.links is None:
+    if snapshot.links is None and _need_addresses(snapshot):
         read_addresses(port, snapshot)
     if snapshot.question.protocol != IPPROTO_UDP:
         if any(record.state == TCP_LISTEN for record in snapshot.sockets):
             find_mptcp(port, snapshot)
         elif any(record.remote_port for record in snapshot.sockets):
             find_automatic(port, snapshot)
+
+
+def _need_addresses(snapshot: Snapshot) -> bool:
+    """Tell whether interfaces or other addresses matter: not where a socket has every address already."""
+    return any(record.ifindex for record in snapshot.sockets) or all(any(record.local) for record in snapshot.sockets)
 
 
 def find_automatic(port: KernelPort, snapshot: Snapshot) -> None:
@@ -155,12 +176,24 @@ def look_elsewhere(port: KernelPort, files: Files, snapshot: Snapshot) -> None:
 
 def find_mptcp(port: KernelPort, snapshot: Snapshot) -> None:
     """Find out which of the sockets are subflows or listeners of MPTCP: they share the inode."""
+    if not _uses_mptcp(port, snapshot.netns):
+        return
     for family in (AF_INET, AF_INET6):
         try:
             found = inet_sockets(port, family, IPPROTO_MPTCP, netns=snapshot.netns, local_port=snapshot.question.port)
         except OSError:
             return
         snapshot.mptcp += [record.inode for record in found if record.inode]
+
+
+def _uses_mptcp(port: KernelPort, netns: int) -> bool:
+    """Tell whether a namespace has MPTCP sockets by the count in /proc/net/protocols, cheaper than looking for them."""
+    try:
+        text = port.read("/proc/net/protocols", netns)
+    except OSError:
+        return True
+    rows = [line.split() for line in text.split(b"\n") if line.startswith(b"MPTCP")]
+    return any(len(row) < 3 or row[2] != b"0" for row in rows)
 
 
 def sockets_of_port(port: KernelPort, family: int, protocol: int, states: int, netns: int, number: int) -> list[SocketRecord]:
@@ -250,23 +283,33 @@ def add_sockets(port: KernelPort, snapshot: Snapshot, bytecode: bytes, keep_all:
 def find_free_ports(port: KernelPort, snapshot: Snapshot) -> None:
     """Look at the ports just above: the first without listener (a cheap question), and who else has those."""
     question = snapshot.question
-    last = min(question.port + NEARBY_PORTS, 65535)
-    here = bc_and(bc_port(INET_DIAG_BC_S_GE, question.port + 1), bc_port(INET_DIAG_BC_S_LE, last))
+    if snapshot.nearby_ports or question.port == 65535:
+        return
+    here = bc_and(bc_port(INET_DIAG_BC_S_GE, question.port + 1), bc_port(INET_DIAG_BC_S_LE, _last_near(question)))
     states = ALL_STATES if question.protocol == IPPROTO_UDP else 1 << TCP_LISTEN
-    busy: set[int] = set()
-    wanted = b""
     try:
-        for family in (AF_INET, AF_INET6):
-            found = inet_sockets(port, family, _table(question), states, snapshot.netns, bytecode=here)
-            busy.update([record.local_port for record in found])
-        snapshot.nearby_ports = [number for number in range(question.port + 1, last + 1) if number not in busy][:CANDIDATES]
-        for number in snapshot.nearby_ports:
-            one = bc_port(INET_DIAG_BC_S_EQ, number)
-            wanted = bc_or(wanted, one) if wanted else one
+        found = inet_sockets(port, AF_UNSPEC, _table(question), states, snapshot.netns, bytecode=here)
+        wanted = _candidates(snapshot, {record.local_port for record in found})
         if wanted:
             add_sockets(port, snapshot, wanted)
     except OSError:
         snapshot.nearby_ports = []
+
+
+def _last_near(question: Question) -> int:
+    return min(question.port + NEARBY_PORTS, 65535)
+
+
+def _candidates(snapshot: Snapshot, busy: set[int]) -> bytes:
+    """Choose some of the ports just above that are not busy; gives the filter for them, empty if there is none."""
+    question = snapshot.question
+    near = range(question.port + 1, _last_near(question) + 1)
+    snapshot.nearby_ports = [number for number in near if number not in busy][:CANDIDATES]
+    wanted = b""
+    for number in snapshot.nearby_ports:
+        one = bc_port(INET_DIAG_BC_S_EQ, number)
+        wanted = bc_or(wanted, one) if wanted else one
+    return wanted
 
 
 def _dump(port: KernelPort, snapshot: Snapshot, message: bytes, protocol: int, family: int, keep: int) -> _Samples:

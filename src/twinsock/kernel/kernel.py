@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from twinsock.kernel.fs.file import FilesStruct, dup_files, put_files_struct
 from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, copy_net_ns, get_net, put_net
 from twinsock.kernel.sched.task import Cred, Task, UserNamespace
@@ -14,6 +12,7 @@ from twinsock.uapi.errno import EPERM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from typing import Final
 
     from twinsock.kernel.bpf.cgroup import CgroupBpf
@@ -100,8 +99,8 @@ class Kernel(SoftirqRunner):
         self.netdev_max_backlog = 1000  # packets in input_pkt_queue
         self.next_mac = 0  # last link address given to a device, within this host
         self.host_id = len(self.clock.hosts)  # tells the hosts of one simulation apart in link addresses
-        self.input_pkt_queue: deque[SkBuff] = deque()
-        self.softirq_work: deque[Work] = deque()
+        self.input_pkt_queue: deque[SkBuff] | None = None  # both allocated by the first user: a kernel that is only asked
+        self.softirq_work: deque[Work] | None = None  # about bind() needs neither, nor the import
         self.in_softirq = False
         self.cpu = 0
         self._next_inode = 4026532000
@@ -160,6 +159,10 @@ class Kernel(SoftirqRunner):
 
     def raise_softirq(self, work: Work) -> None:
         """Queue work that runs when the current system call or softirq lets go of the processor."""
+        if self.softirq_work is None:
+            from collections import deque
+
+            self.softirq_work = deque()
         self.softirq_work.append(work)
 
     def do_softirq(self) -> None:
@@ -167,13 +170,15 @@ class Kernel(SoftirqRunner):
         if self.in_softirq or self.clock.in_timer:
             return
         self.in_softirq = True
-        packets = self.input_pkt_queue
-        work = self.softirq_work
-        while packets or work:
+        while True:
+            packets = self.input_pkt_queue
             if packets:
                 packets.popleft().receive()
-            else:
-                work.popleft().run()
+                continue
+            work = self.softirq_work
+            if not work:
+                break
+            work.popleft().run()
         self.in_softirq = False
 
     def new_task(self, comm: str = "init", uid: int = 0, gid: int = 0, net: Net | None = None) -> Task:

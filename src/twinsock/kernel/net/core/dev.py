@@ -5,6 +5,8 @@ Out: `dev_queue_xmit` > queueing discipline > `dev_hard_start_xmit` > `NetDevice
 
 from __future__ import annotations
 
+from collections import deque
+
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.skbuff import (
     PACKET_BROADCAST,
@@ -235,6 +237,8 @@ def netif_rx(skb: SkBuff) -> bool:
     dev = skb.dev
     assert dev is not None
     kernel = dev.net.kernel
+    if kernel.input_pkt_queue is None:
+        kernel.input_pkt_queue = deque()
     if len(kernel.input_pkt_queue) > kernel.netdev_max_backlog:
         dev.stats.rx_dropped += 1
         kfree_skb_reason(skb, dropreason.CPU_BACKLOG)

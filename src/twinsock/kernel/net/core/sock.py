@@ -6,8 +6,6 @@ ports are ints in host order."""
 
 from __future__ import annotations
 
-from collections import deque
-
 from twinsock.kernel.fs.file import POLL_IN
 from twinsock.kernel.net.core.net import SOCK_WAKE_IO, SOCK_WAKE_SPACE, SOCK_WAKE_WAITD, Socket, sock_wake_async
 from twinsock.kernel.net.core.net_namespace import get_net, put_net
@@ -19,6 +17,7 @@ from twinsock.uapi.tcp import TCP_CLOSE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from typing import Final
 
     from twinsock.kernel.fs.file import File
@@ -611,6 +610,8 @@ def sk_add_backlog(sk: Sock, skb: SkBuff, limit: int) -> int:
     if sk.sk_backlog_len + sk.sk_rmem_alloc > limit:
         return -ENOBUFS
     if sk.sk_backlog is None:
+        from collections import deque
+
         sk.sk_backlog = deque()
     sk.sk_backlog.append(skb)
     sk.sk_backlog_len += skb.truesize
