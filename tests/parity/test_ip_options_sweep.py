@@ -12,12 +12,14 @@ from tests.parity.harness import assert_parity
 pytestmark = [pytest.mark.root]
 
 KINDS = {
+    "tcp": (2, 1, 0),
     "udp": (2, 2, 0),
     "udplite": (2, 2, 136),
     "raw_tcp": (2, 3, 6),
     "raw_icmp": (2, 3, 1),
     "raw_raw": (2, 3, 255),
     "ping": (2, 2, 1),
+    "tcp6": (10, 1, 0),
     "udp6": (10, 2, 0),
     "udplite6": (10, 2, 136),
     "raw6_udp": (10, 3, 17),

@@ -35,7 +35,6 @@ from twinsock.kernel.net.ipv4.ip_cmsg import (
     ip_local_error,
     ip_recv_error,
     ipcm_init_sk,
-    ipv4_pktinfo_prepare,
 )
 from twinsock.kernel.net.ipv4.ip_output import InetCork, ip_append_data, ip_make_pending_skb, ip_send_skb
 from twinsock.kernel.net.ipv4.ip_sockglue import ip_getsockopt, ip_setsockopt
@@ -390,7 +389,7 @@ class PingHook(NetProtocol):
         if isinstance(h, Icmphdr) and iph is not None and dev is not None:
             sk = self.table.lookup(dev.net, AF_INET, h.id(), iph.daddr, b"", inet_iif(skb))
             if sk is not None:
-                ipv4_pktinfo_prepare(sk, skb, False)
+                skb.ipi_ifindex = inet_iif(skb)
                 ping_queue(sk, skb)
                 return 0
         kfree_skb(skb)

@@ -282,7 +282,7 @@ def raw_sendmsg(task: Task, sk: RawSock, msg: Msghdr) -> int:
     if hdrincl:
         err = raw_send_hdrinc(task, sk, fl4, msg, rt, ipc)
     else:
-        err = _raw_append(task, sk, fl4, msg, rt, ipc)
+        err = _raw_append(sk, fl4, msg, rt, ipc)
     return err or length
 
 
@@ -314,7 +314,7 @@ def _raw_route(sk: RawSock, msg: Msghdr, ipc: IpcmCookie, daddr: int, hdrincl: b
     return 0, rt, fl4
 
 
-def _raw_append(task: Task, sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtable, ipc: IpcmCookie) -> int:
+def _raw_append(sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtable, ipc: IpcmCookie) -> int:
     cork = sk.cork
     if cork.dst is None:
         sk.cork_fl4 = fl4
@@ -322,8 +322,8 @@ def _raw_append(task: Task, sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtable, i
     err = ip_append_data(sk, cork, msg.take(msg.remaining()), 0, ipc, rt)
     if err == -EMSGSIZE:
         ip_local_error(sk, EMSGSIZE, fl4.daddr, sk.sk_dport, mtu - len(ipc.opt or b""))
-    if not err:
-        err = sock_alloc_send_pskb(task, sk, bool(msg.flags & MSG_DONTWAIT))
+    if not err and sk.sk_wmem_alloc > 2 * sk.sk_sndbuf:
+        err = -ENOBUFS  # Linux: without a transport header nobody waits, and no pending error is fetched
     if err:
         ip_flush_pending_frames(cork)
         return err
@@ -351,25 +351,24 @@ def raw_send_hdrinc(task: Task, sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtabl
         return err
     data = msg.take(length)
     header_len = (data[0] & 15) * 4
-    if header_len > length:
+    if header_len > length or header_len < wire_ip.IP_HEADER_LEN:
         return -EINVAL
     skb = SkBuff(data)
     skb.truesize = skb_head_truesize(length + 31)
     skb.dst = rt
     skb.mark = ipc.mark
     skb.priority = ipc.priority
-    if header_len >= wire_ip.IP_HEADER_LEN:
-        iph = wire_ip.Iphdr(int.from_bytes(data[12:16], "big") or fl4.saddr, int.from_bytes(data[16:20], "big"), data[9])
-        iph.tos, iph.ttl = data[1], data[8]
-        iph.id = data[4] << 8 | data[5]
-        iph.frag_off = data[6] << 8 | data[7]
-        iph.options = data[20:header_len]
-        skb.nh4 = iph
-        skb.pull(header_len)
-        if not iph.id:
-            ip_select_ident(net, skb, None, 1)
-        if iph.protocol == IPPROTO_ICMP and skb.len:
-            icmp_out_count(net, skb.data[skb.offset])
+    iph = wire_ip.Iphdr(int.from_bytes(data[12:16], "big") or fl4.saddr, int.from_bytes(data[16:20], "big"), data[9])
+    iph.tos, iph.ttl = data[1], data[8]
+    iph.id = data[4] << 8 | data[5]
+    iph.frag_off = data[6] << 8 | data[7]
+    iph.options = data[20:header_len]
+    skb.nh4 = iph
+    skb.pull(header_len)
+    if not iph.id:
+        ip_select_ident(net, skb, None, 1)
+    if iph.protocol == IPPROTO_ICMP and skb.len:
+        icmp_out_count(net, skb.data[skb.offset])
     skb_set_owner_w(skb, sk)
     skb.protocol = 0x0800
     err = rt.output(skb)

@@ -75,7 +75,9 @@ class Ping6Proto(PingProto):
         if scope_id and not net.addrs.dev_exists(scope_id):
             return -ENODEV
         nonlocal_ok = net.ipv6.sysctl_ip_nonlocal_bind or sk.inet_test_bit(INET_FLAGS_FREEBIND) or sk.inet_test_bit(INET_FLAGS_TRANSPARENT)
-        if saddr[0] == 0xFF or saddr[:12] == MAPPED_PREFIX:
+        if saddr[:12] == MAPPED_PREFIX:
+            return -EINVAL
+        if saddr[0] == 0xFF:
             return -EADDRNOTAVAIL
         return 0 if nonlocal_ok or net.addrs.ipv6_chk_addr(saddr, scope_id) else -EADDRNOTAVAIL
 

@@ -54,6 +54,12 @@ from twinsock.uapi.errno import (
 from twinsock.uapi.icmpv6 import ICMPV6_PKT_TOOBIG
 from twinsock.uapi.in6 import IPPROTO_ICMPV6
 from twinsock.uapi.in_ import IPPROTO_IPV6, IPPROTO_RAW, IPPROTO_UDP
+from twinsock.uapi.snmp import (
+    IPSTATS_MIB_INHDRERRORS,
+    IPSTATS_MIB_INRECEIVES,
+    IPSTATS_MIB_INTRUNCATEDPKTS,
+    IPSTATS_MIB_OUTREQUESTS,
+)
 from twinsock.uapi.socket import AF_INET6, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_MORE, MSG_OOB, MSG_TRUNC
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED
 from twinsock.wire import ip6 as wire_ip6
@@ -269,7 +275,7 @@ def rawv6_sendmsg(task: Task, sk: Raw6Sock, msg: Msghdr) -> int:
     if sk.inet_test_bit(INET_FLAGS_HDRINCL):
         err = rawv6_send_hdrinc(task, sk, msg, fl6, rt)
     else:
-        err = _raw6_append(task, sk, msg, fl6, rt, ipc6)
+        err = _raw6_append(sk, msg, fl6, rt, ipc6)
     return err or length
 
 
@@ -299,17 +305,24 @@ def rawv6_send_hdrinc(task: Task, sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt
         return err
     skb = SkBuff(msg.take(length))
     skb.truesize = skb_head_truesize(length + 47)
-    hdr, _ = wire_ip6.parse(skb.data)
-    if hdr is not None:
-        skb.nh6 = hdr
-        skb.pull(wire_ip6.IP6_HEADER_LEN)
+    hdr, payload_len = wire_ip6.parse(skb.data)
+    mib = sk.sk_net.ip6_statistics
+    if hdr is None or payload_len + wire_ip6.IP6_HEADER_LEN > length:
+        mib[IPSTATS_MIB_OUTREQUESTS] += 1
+        if rt.dev.is_loopback():  # no receiver takes it
+            mib[IPSTATS_MIB_INRECEIVES] += 1
+            mib[IPSTATS_MIB_INHDRERRORS if hdr is None else IPSTATS_MIB_INTRUNCATEDPKTS] += 1
+        return 0
+    skb.nh6 = hdr
+    skb.pull(wire_ip6.IP6_HEADER_LEN)
+    skb.len = payload_len
     skb.dst = rt
     skb_set_owner_w(skb, sk)
     err = ip6_send_skb(sk.sk_net, skb)
     return 0 if err == -ENOBUFS and not sk.inet_test_bit(INET_FLAGS_RECVERR6) else err
 
 
-def _raw6_append(task: Task, sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt6Info, ipc6: Ipcm6) -> int:
+def _raw6_append(sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt6Info, ipc6: Ipcm6) -> int:
     np = sk.pinet6
     assert np is not None
     cork: InetCork = sk.cork
@@ -323,8 +336,8 @@ def _raw6_append(task: Task, sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt6Info
     err = ip6_append_data(sk, cork, msg.take(msg.remaining()), 0, ipc6.ipc, rt, dontfrag)
     if err == -EMSGSIZE and not dontfrag:
         ipv6_local_error(sk, EMSGSIZE, fl6.daddr, 0, rt.get_mtu() - len(cork.opt))
-    if not err:
-        err = sock_alloc_send_pskb(task, sk, bool(msg.flags & MSG_DONTWAIT))
+    if not err and sk.sk_wmem_alloc > 2 * sk.sk_sndbuf:
+        err = -ENOBUFS
     if err:
         ip_flush_pending_frames(cork)
         return err
@@ -346,8 +359,9 @@ def rawv6_push_pending_frames(sk: Raw6Sock) -> int:
         if sk.offset >= skb.len - 1:
             kfree_skb(skb)
             return -EINVAL
-        data = skb.payload()
         start = sk.offset
+        data = skb.payload()
+        data = data[:start] + bytes(2) + data[start + 2 :]
         check = csum_fold(pseudo_sum6(fl6.saddr, fl6.daddr, fl6.proto, len(data)) + ones_sum(data))
         if check == 0 and fl6.proto == IPPROTO_UDP:
             check = 0xFFFF
@@ -453,9 +467,11 @@ def rawv6_rcv(sk: Raw6Sock, skb: SkBuff, data: bytes, dif: int) -> None:
     """Verify the checksum if asked to, and queue a copy of the payload."""
     hdr = skb.nh6
     assert hdr is not None
-    if sk.inet_test_bit(INET_FLAGS_HDRINCL):
-        data = hdr.emit(len(data)) + data
-    elif sk.checksum and (pseudo_sum6(hdr.saddr, hdr.daddr, sk.sk_num, len(data)) + ones_sum(data)) % 0xFFFF:
+    if (
+        sk.checksum
+        and not sk.inet_test_bit(INET_FLAGS_HDRINCL)
+        and (pseudo_sum6(hdr.saddr, hdr.daddr, sk.sk_num, len(data)) + ones_sum(data)) % 0xFFFF
+    ):
         sk.sk_drops += 1
         return
     copy = skb_clone(skb)
