@@ -31,7 +31,7 @@ from twinsock.uapi.errno import (
     EPROTO,
 )
 from twinsock.uapi.in6 import IPV6_XFRM_POLICY
-from twinsock.uapi.socket import AF_INET, AF_INET6, SOCK_RAW, SOCK_STREAM
+from twinsock.uapi.socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ def do_ip_setsockopt(task: Task, sk: InetSock, optname: int, optval: bytes | Non
 def _set_bit(task: Task, sk: InetSock, optname: int, val: int, optlen: int) -> int:
     if optname in (in_.IP_HDRINCL, in_.IP_NODEFRAG) and sk.sk_type != SOCK_RAW:
         return -ENOPROTOOPT
+    if optname == in_.IP_RECVFRAGSIZE and sk.sk_type not in (SOCK_RAW, SOCK_DGRAM):
+        return -EINVAL
     if optname == in_.IP_TRANSPARENT and val:
         user_ns = sk.sk_net.user_ns
         if not task.ns_capable(user_ns, CAP_NET_RAW) and not task.ns_capable(user_ns, CAP_NET_ADMIN):
@@ -268,8 +270,6 @@ def _set_membership(sk: InetSock, optname: int, optval: bytes | None, optlen: in
     if optname == in_.IP_MSFILTER:
         return _msfilter(sk, optval, optlen)
     if optname in (in_.MCAST_JOIN_GROUP, in_.MCAST_LEAVE_GROUP):
-        if sk.inet_test_bit(f.INET_FLAGS_IS_ICSK):
-            return -EPROTO
         return _group_req(sk, optname, optval, optlen)
     if optname == in_.MCAST_MSFILTER:
         return _group_filter(sk, optval, optlen)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_IS_ICSK, InetSock
+from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.kernel.net.ipv6.mcast_sock import ip6_mc_msfilter, ip6_mc_source, ipv6_sock_mc_drop, ipv6_sock_mc_join
 from twinsock.uapi import in_
-from twinsock.uapi.errno import EADDRINUSE, EADDRNOTAVAIL, EFAULT, EINVAL, ENOBUFS, ENODEV, EPROTO
+from twinsock.uapi.errno import EADDRINUSE, EADDRNOTAVAIL, EFAULT, EINVAL, ENOBUFS, ENODEV
 from twinsock.uapi.socket import AF_INET6
 
 TYPE_CHECKING = False
@@ -46,8 +46,6 @@ def ipv6_mcast_option(sk: InetSock, optname: int, optval: bytes | None, optlen: 
 
 
 def _join_leave(sk: InetSock, optname: int, optval: bytes | None, optlen: int) -> int:
-    if sk.inet_test_bit(INET_FLAGS_IS_ICSK):
-        return -EPROTO
     if optlen < GROUP_REQ:
         return -EINVAL
     if optval is None or len(optval) < GROUP_REQ:
