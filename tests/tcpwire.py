@@ -13,7 +13,7 @@ import time
 
 from twinsock.kernel.net.socket import sys_setsockopt
 from twinsock.wire.ip import Iphdr
-from twinsock.wire.l4 import pseudo_sum4
+from twinsock.wire.l4 import ones_sum, pseudo_sum4
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_FIN, TCPHDR_PSH, TCPHDR_RST, TCPHDR_SYN, TCPHDR_URG, Tcphdr, emit, parse
 
 LOCAL, REMOTE = 0xC0A80001, 0xC0A80002
@@ -71,6 +71,16 @@ class Wire:
         iph = Iphdr(REMOTE, LOCAL, 6)
         iph.ttl = 64
         self.deliver(iph.emit(len(raw)) + raw)
+
+    def icmp(self, type_: int, code: int, seq: int, mtu: int = 0) -> None:
+        """Complain about the kernel's segment that began at `seq`."""
+        start = ((self.local_isn or 0) + seq) & M32
+        quoted = Iphdr(LOCAL, REMOTE, 6).emit(40)
+        quoted += struct.pack("!HHI", self.local_port, self.remote_port, start)
+        body = struct.pack("!BBHHH", type_, code, 0, 0, mtu) + quoted
+        check = 0xFFFF - ones_sum(body)
+        body = body[:2] + struct.pack("!H", check) + body[4:]
+        self.deliver(Iphdr(REMOTE, LOCAL, 1).emit(len(body)) + body)
 
     def note(self, packet: bytes, when_ms: float) -> None:
         """Write a packet that the kernel sent as one line."""

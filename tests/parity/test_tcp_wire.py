@@ -393,6 +393,37 @@ def cork_holds_a_partial_segment(w: Wire) -> Result:
     return out
 
 
+def host_unreachable_ends_a_connect(w: Wire) -> Result:
+    fd = w.connect()
+    w.run(5)
+    w.icmp(3, 1, 0)
+    w.run(2)
+    return [w.take(), w.info(fd)[0], w.recv(fd, 1)]
+
+
+def host_unreachable_is_soft_once_connected(w: Wire) -> Result:
+    fd = w.established(win=500, **SYN)
+    w.send(fd, 1000)
+    w.run(2)
+    w.icmp(3, 1, 1)
+    w.run(2)
+    return [w.take(), w.info(fd)[0], w.recv(fd, 1)]
+
+
+def fragmentation_needed_shrinks_segments(w: Wire) -> Result:
+    fd = w.established(win=500, mss=1460, sack_ok=True, wscale=7)
+    w.send(fd, 5840)
+    w.run(2)
+    out: Result = [[text for _, text in w.take()]]
+    w.icmp(3, 4, 1, 1200)
+    w.run(3)
+    out += [[text for _, text in w.take()], w.info(fd)]
+    w.inject(".", 1, 1161, win=500)
+    w.run(3)
+    out += [[text for _, text in w.take()]]
+    return out
+
+
 SCENARIOS: list[Callable[[Wire], Result]] = [
     handshake,
     data_is_acknowledged,
@@ -422,6 +453,9 @@ SCENARIOS: list[Callable[[Wire], Result]] = [
     linger_zero_resets,
     keepalive_probes_an_idle_peer,
     cork_holds_a_partial_segment,
+    host_unreachable_ends_a_connect,
+    host_unreachable_is_soft_once_connected,
+    fragmentation_needed_shrinks_segments,
 ]
 
 

@@ -21,6 +21,7 @@ from twinsock.kernel.net.ipv4.inet_hashtables import (
 )
 from twinsock.kernel.net.ipv4.inet_lookup import inet_lookup_listener
 from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_RECVERR, INET_FLAGS_TRANSPARENT, Ipv6Pinfo
+from twinsock.kernel.net.ipv4.ip_cmsg import ip_icmp_error
 from twinsock.kernel.net.ipv4.ip_output import ip_build_and_send_pkt, ip_queue_xmit, ip_send_unicast_reply
 from twinsock.kernel.net.ipv4.route import Flowi4, ip_route_output_flow, sk_dst_check, sk_dst_set
 from twinsock.kernel.net.ipv4.syncookies import check_cookie, cookie_timestamp_decode
@@ -693,6 +694,8 @@ def tcp_v4_err(skb: SkBuff, type_: int, code: int, info: int) -> int:
         return 0
     err = _icmp_errno(sk, type_, code, info)
     if err:
+        if sk.sk_state in (TCP_SYN_SENT, TCP_SYN_RECV) and sk.inet_test_bit(INET_FLAGS_RECVERR):
+            ip_icmp_error(sk, skb, 0, err, dport, info)
         tcp_icmp_error(sk, err, sk.inet_test_bit(INET_FLAGS_RECVERR))
     return 0
 
