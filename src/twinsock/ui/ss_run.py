@@ -73,9 +73,14 @@ class View:
         """List the interfaces of a namespace, once."""
         links = self._links.get(netns)
         if links is None:
-            from twinsock.inspect.links import get_links
+            from twinsock.inspect.links import Links, get_links
 
-            links = self._links[netns] = get_links(self.port, netns)
+            try:
+                links = get_links(self.port, netns)
+            except OSError as error:  # the namespace may have ended meanwhile
+                self.note(f"names of interfaces are not shown: {error.strerror}")
+                links = Links([])
+            self._links[netns] = links
         return links
 
     def note(self, sentence: str) -> None:
