@@ -27,10 +27,10 @@ _OWN = re.compile(r"^(nl +)?UNCONN +\d+ +\d+ +(4|tcpdiag):(?!0|kernel).*$\n", re
 _GLOBAL = re.compile(r"TCP: +\d+ (\(estab \d+, closed) \d+,")  # what is allocated counts other namespaces too
 _PADDING = re.compile(r" +$", re.MULTILINE)
 MATRIX = """
--tan|-tn|-t|-ta|-tln|-tl|-tlnp|-tanp|-tan4|-tan6|-tanH|-tlH|-tanT|-tanO
+-tar|-tan -r|-uani|-uanim|-Mani|-tan|-tn|-t|-ta|-tln|-tl|-tlnp|-tanp|-tan4|-tan6|-tanH|-tlH|-tanT|-tanO
 -taneo|-tane|-tano|-tanm|-tanmO|-tani|-tai|-tanieO|-tanmi|-tanmiepo|-tan --tos|-tan --cgroup|-tan --inet-sockopt
 -tane --tos --cgroup|-tanei --inet-sockopt|-taeimO --inet-sockopt
--uan|-ua|-uanp|-uane|-uanemp|-uanm|-wan|-wa|-wane|-wanp|-Man|-Mane|-tuan|-twuMan|-tuwa
+-uan|-uar|-ua|-uanp|-uane|-uanemp|-uanm|-wan|-wa|-wane|-wanp|-Man|-Mane|-tuan|-twuMan|-tuwa
 -xan|-xa|-xl|-xanp|-xane|-xanm|-xanemp|-x|-xlH|-0an|-0a|-0ane|-0anm|-0anemp|-0aenmO
 -f netlink -an|-f netlink -a|-f netlink -ane|-f netlink -anm|-an|-a|-l||-anp|-ae|-aepmO|-s|-f inet -an|-f inet6 -an|-f unix -an|-f link -an
 -A tcp,unix_dgram -an|-A all -an|-A inet -tan|-A unix_seqpacket -a|-A netlink,udp -an

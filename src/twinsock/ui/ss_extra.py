@@ -34,7 +34,7 @@ SKMEM_NAMES = ("r", "rb", "t", "tb", "f", "w", "o", "bl", "d")
 _MEM = Struct("=4I")
 _U32 = Struct("=I")
 _U64 = Struct("=Q")
-_IPPROTO_TCP = 6
+_IPPROTO_TCP, _IPPROTO_UDP = 6, 17
 # Bits of INET_DIAG_SOCKOPT in the order in which ss(8) names them.
 _SOCKOPTS = (
     *((0, "recverr"), (1, "is_icsk"), (2, "freebind"), (3, "hdrincl"), (4, "mc_loop"), (5, "transparent"), (6, "mc_all")),
@@ -87,7 +87,7 @@ def inet_extra(view: View, sock: InetSocket) -> str:
         bits = int.from_bytes(attributes.get(INET_DIAG_SOCKOPT, b"")[:2], "little")
         names = "".join([" " + name for bit, name in _SOCKOPTS if bits >> bit & 1])
         text += (" " if one_line else "\n\t") + f"inet-sockopt: ({names})"
-    if options.has("memory", "info"):
+    if options.has("memory") or (options.has("info") and sock.protocol != _IPPROTO_UDP):
         text += "" if one_line else "\n\t"
         if options.has("memory"):
             text += _memory(attributes)

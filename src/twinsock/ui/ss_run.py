@@ -32,7 +32,7 @@ class View:
         self.port = port
         self.options = options
         self.numeric = options.has("numeric")
-        self.resolve = options.has("resolve") and not self.numeric
+        self.resolve = options.has("resolve")
         self.notes: list[str] = []
         self.owners: OwnerTable | None = None
         self._conditions: dict[int, Condition] = {}
@@ -40,6 +40,7 @@ class View:
         self._services: dict[tuple[int, str], str] = {}
         self._ephemeral: tuple[int, int] | None = None
         self._users: dict[int, str] = {}
+        self._hosts: dict[bytes, str] = {}
         self._heads: dict[int, str] = {}  # pid -> the text of a holder up to its descriptor
         self._reuse: dict[int, int] = {}
         self.show_users = options.has("processes", "threads")
@@ -162,13 +163,15 @@ class View:
         """Look the name of an address up; the address if it has none."""
         import _socket
 
-        from twinsock.inspect.address import format_address
+        from twinsock.inspect.address import format_address, unmapped
 
-        text = format_address(address)
-        try:
-            return _socket.getnameinfo((text, 0), _socket.NI_NAMEREQD)[0]
-        except OSError:
-            return text if len(address) == 4 else f"[{text}]"
+        if address not in self._hosts:
+            try:
+                self._hosts[address] = _socket.getnameinfo((format_address(unmapped(address)), 0), _socket.NI_NAMEREQD)[0]
+            except OSError:
+                text = format_address(address)
+                self._hosts[address] = text if len(address) == 4 else f"[{text}]"
+        return self._hosts[address]
 
     def device(self, index: int, netns: int) -> str:
         """Name an interface."""
