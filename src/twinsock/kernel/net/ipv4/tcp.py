@@ -1,4 +1,6 @@
-"""sendmsg(2), recvmsg(2), poll(2) and ioctl(2) of TCP (Linux: net/ipv4/tcp.c; sheets 05 and 06)."""
+"""sendmsg(2), recvmsg(2), poll(2) and ioctl(2) of TCP (Linux: net/ipv4/tcp.c; sheets 05 and 06).
+
+Left out: charging send memory to tcp_mem (D-tcp-5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""TCP over IPv4: receiving, replies without a socket, connecting, ICMP errors (Linux: net/ipv4/tcp_ipv4.c)."""
+"""TCP over IPv4: receiving, replies without a socket, connecting, ICMP errors (Linux: net/ipv4/tcp_ipv4.c).
+
+Left out: undoing a backoff on ICMP unreachable, RFC 6069 (D-tcp-4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sending again: retransmissions, tail loss probes, zero-window probes (Linux: net/ipv4/tcp_output.c; RFC 6298, 6675, 8985)."""
+"""Sending again: retransmissions, tail loss probes, zero-window probes (Linux: net/ipv4/tcp_output.c; RFC 6298, 6675, 8985).
+
+Left out: segments that probe for a larger path MTU (D-tcp-3)."""
 
 from __future__ import annotations
 
