@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
+from sys import byteorder
 
 from twinsock.uapi.inet_diag import (
     INET_DIAG_BBRINFO,
@@ -34,6 +35,7 @@ SKMEM_NAMES = ("r", "rb", "t", "tb", "f", "w", "o", "bl", "d")
 _MEM = Struct("=4I")
 _U32 = Struct("=I")
 _U64 = Struct("=Q")
+_ULP_NAME, _ULP_MPTCP = 1, 3
 _IPPROTO_TCP, _IPPROTO_UDP = 6, 17
 # Bits of INET_DIAG_SOCKOPT in the order in which ss(8) names them.
 _SOCKOPTS = (
@@ -291,9 +293,29 @@ def _congestion(view: View, attributes: dict[int, bytes]) -> str:
 
 
 def _ulp(attributes: dict[int, bytes]) -> str:
-    """Name the upper layer protocol on top of TCP: its name is the first nested attribute."""
-    data = attributes.get(INET_DIAG_ULP_INFO, b"")
-    if len(data) < 5:
+    """Name the upper layer protocol on top of TCP, and describe a subflow of MPTCP."""
+    nested = _nested(attributes.get(INET_DIAG_ULP_INFO, b""))
+    if _ULP_NAME not in nested:
         return ""
-    size = int.from_bytes(data[:2], "little")
-    return " tcp-ulp-" + data[4:size].rstrip(b"\0").decode("ascii", "replace")
+    text = " tcp-ulp-" + nested[_ULP_NAME].rstrip(b"\0").decode("ascii", "replace")
+    subflow = {number: int.from_bytes(value, byteorder) for number, value in _nested(nested.get(_ULP_MPTCP, b"")).items()}
+    if not subflow:
+        return text
+    get = subflow.get
+    letters = "".join([letter for bit, letter in enumerate("MmJjBbecv") if get(8, 0) >> bit & 1])
+    text += f" flags:{letters}" if letters else ""
+    text += f" token:{get(1, 0):04x}(id:{get(9, 0)})/{get(2, 0):04x}(id:{get(10, 0)})"
+    return text + f" seq:{get(4, 0):x} sfseq:{get(5, 0):x} ssnoff:{get(6, 0):x} maplen:{get(7, 0):x}"
+
+
+def _nested(data: bytes) -> dict[int, bytes]:
+    """Cut nested attributes apart: number -> value."""
+    found: dict[int, bytes] = {}
+    at = 0
+    while at + 4 <= len(data):
+        size = int.from_bytes(data[at : at + 2], byteorder)
+        if size < 4:
+            break
+        found[int.from_bytes(data[at + 2 : at + 4], byteorder) & 0x3FFF] = data[at + 4 : at + size]
+        at += size + 3 & ~3
+    return found
