@@ -144,3 +144,8 @@ def udp_seq_text(net: Net, family: int, protocol: int) -> str:
         line = dgram_line(sk, slot, sk.inet_sport, sk.sk_dport, number, 5)
         lines.append(f"{line:<{_UDP_WIDTH}}\n" if v4 else line + "\n")
     return "".join(lines)
+
+
+def dgram6_head() -> str:
+    """Return the head line of IPv6 datagram and raw sockets."""
+    return _DGRAM6_HEAD + "\n"

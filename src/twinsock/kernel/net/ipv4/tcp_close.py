@@ -147,10 +147,10 @@ def _adjudge_to_death(sk: TcpSock) -> None:
     """The file is gone: make the connection an orphan, or end it."""
     state = sk.sk_state
     sock_orphan(sk)
-    if sk.sk_backlog:
-        __release_sock(sk)
     sk.sk_prot.orphan_count += 1
     sk.sk_orphaned = True
+    if sk.sk_backlog:
+        __release_sock(sk)
     if state != TCP_CLOSE and sk.sk_state == TCP_CLOSE:
         return
     net = sk.sk_net

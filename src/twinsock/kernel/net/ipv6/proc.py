@@ -35,7 +35,9 @@ def snmp6_seq_show(net: Net) -> str:
     counts = net.icmp6msg_statistics
     lines += _icmp6msg(counts)
     lines += [_line("Udp6" + name, value) for name, value in zip(UDP_NAMES, net.udp6_statistics, strict=True)]
-    lines += [_line("UdpLite6" + name, value) for name, value in zip(UDP_NAMES, net.udplite6_statistics, strict=True)]
+    for name, value in zip(UDP_NAMES, net.udplite6_statistics, strict=True):
+        if name != "IgnoredMulti":
+            lines.append(_line("UdpLite6" + name, value))
     return "".join(lines)
 
 
