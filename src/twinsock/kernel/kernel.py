@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.bpf.cgroup import CgroupBpf
     from twinsock.kernel.fs.namei import SuperBlock
     from twinsock.kernel.net.core.dev import NetdevNotifier
+    from twinsock.kernel.net.core.dev_ioctl import GifconfHandler
     from twinsock.kernel.net.core.net import NetProtoFamily
     from twinsock.kernel.net.core.netlink import NetlinkTable
     from twinsock.kernel.net.core.protocol import NetProtocol, PacketType, RawHook
@@ -91,6 +92,7 @@ class Kernel(SoftirqRunner):
         self.raw_hook6: RawHook | None = None
         self.ping_hook4: NetProtocol | None = None  # ICMP sockets: echo replies, errors for echo requests
         self.ping_hook6: NetProtocol | None = None
+        self.gifconf: GifconfHandler | None = None
         self.rt_handlers: RtHandlers | None = None  # what IPv4 routes do with packets; set by ip_init
         self.ip6_handlers: Ip6Handlers | None = None
         self.icmp6_peers: dict[bytes, Icmp6Peer] = {}  # rate limits of ICMPv6, by namespace and destination

@@ -137,6 +137,10 @@ class Task:
         """Read the program's memory behind a pointer inside a structure; None is a bad pointer. Runtimes with memory override it."""
         return None
 
+    def copy_to_user(self, address: int, data: bytes) -> bool:
+        """Write the program's memory behind a pointer inside a structure; false is a bad pointer. Runtimes with memory override it."""
+        return False
+
     # Signals
 
     def signal_pending(self) -> bool:

@@ -36,6 +36,7 @@ NETDEV_CHANGE: Final = 4
 NETDEV_REGISTER: Final = 5
 NETDEV_UNREGISTER: Final = 6
 NETDEV_CHANGEMTU: Final = 7
+NETDEV_CHANGENAME: Final = 8
 
 NET_XMIT_SUCCESS: Final = 0
 NET_XMIT_DROP: Final = 1
@@ -159,6 +160,7 @@ class NetDevice:
         self.stats = DevStats()
         self.ip_ptr: InDevice | None = None
         self.ip6_ptr: Inet6Dev | None = None
+        self.mc: list[bytes] = []  # link addresses of groups that SIOCADDMULTI asked for
         self.ptype_all: list[PacketTap] | None = None  # captures and packet sockets on this device
 
     def xmit(self, skb: SkBuff) -> int:

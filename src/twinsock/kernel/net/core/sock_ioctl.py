@@ -5,13 +5,14 @@ from __future__ import annotations
 from twinsock.kernel.fs.fcntl import f_getown, f_setown
 from twinsock.kernel.fs.file import File
 from twinsock.kernel.fs.ioctl import user_int
-from twinsock.kernel.net.core.dev_ioctl import dev_ioctl
+from twinsock.kernel.net.core.dev_ioctl import dev_ifconf, dev_ioctl
 from twinsock.kernel.net.core.net import Socket
 from twinsock.uapi.errno import ENOENT, ENOIOCTLCMD, ENOTTY, EOPNOTSUPP
 from twinsock.uapi.socket import AF_NETLINK, AF_UNIX
 from twinsock.uapi.sockios import (
     FIOGETOWN,
     FIOSETOWN,
+    SIOCGIFCONF,
     SIOCGPGRP,
     SIOCGSKNS,
     SIOCGSTAMP_NEW,
@@ -45,6 +46,8 @@ def sock_ioctl(task: Task, file: File, sock: Socket, cmd: int, arg: bytes | None
         if sk is None or sk.sk_family in (AF_UNIX, AF_NETLINK):
             return -ENOTTY, b""
         return sock_gettstamp(sock, cmd in (SIOCGSTAMP_OLD, SIOCGSTAMP_NEW))
+    if cmd == SIOCGIFCONF:
+        return dev_ifconf(net, task, arg)
     ret, out = sock.ops.ioctl(task, sock, cmd, b"" if arg is None else arg)
     if ret == -ENOIOCTLCMD:
         ret, out = dev_ioctl(net, task, cmd, arg)

@@ -20,6 +20,7 @@ from twinsock.kernel.net.core.sock import (
     sock_rcvtimeo,
     sock_sndtimeo,
 )
+from twinsock.kernel.net.ipv4.devinet_ioctl import inet_config_ioctl
 from twinsock.kernel.net.ipv4.inet_connection_sock import inet_csk_listen_start
 from twinsock.kernel.net.ipv4.inet_ops import InetOps
 from twinsock.kernel.net.ipv4.inet_sock import (
@@ -38,6 +39,7 @@ from twinsock.uapi.errno import (
     EINPROGRESS,
     EINVAL,
     EISCONN,
+    ENOIOCTLCMD,
     ENOTCONN,
 )
 from twinsock.uapi.fcntl import O_NONBLOCK
@@ -76,6 +78,10 @@ class InetStreamOps(InetOps):
 
     def ioctl(self, task: Task, sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
         """inet_ioctl()."""
+        if self.family == AF_INET:
+            ret, out = inet_config_ioctl(tcp_sk(sock).sk_net, task, cmd, arg)
+            if ret != -ENOIOCTLCMD:
+                return ret, out
         err, value = tcp_ioctl(tcp_sk(sock), cmd)
         return (err, b"") if err else (0, value.to_bytes(4, "little"))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import (
     NETDEV_CHANGEMTU,
+    NETDEV_CHANGENAME,
     NETDEV_DOWN,
     NETDEV_REGISTER,
     NETDEV_UNREGISTER,
@@ -254,6 +255,14 @@ def in_dev_get(dev: NetDevice) -> InDevice | None:
     return dev.ip_ptr
 
 
+def inetdev_changename(in_dev: InDevice) -> None:
+    """Let the labels follow a new name; the first address is labelled with the name itself, later ones keep what is behind the colon."""
+    for i, ifa in enumerate(in_dev.ifa_list):
+        _, colon, rest = ifa.ifa_label.partition(":")
+        suffix = "" if i == 0 else colon + rest if colon else f":{i}"
+        ifa.ifa_label = (in_dev.dev.name + suffix)[:15]
+
+
 class InetdevNotifier(NetdevNotifier):
     """inetdev_event() and fib_netdev_event()."""
 
@@ -269,6 +278,8 @@ class InetdevNotifier(NetdevNotifier):
             return
         in_dev = dev.ip_ptr
         if in_dev is None:
+            if event == NETDEV_CHANGEMTU and dev.mtu >= IPV4_MIN_MTU and net.ipv4.devconf_dflt is not None:
+                dev.ip_ptr = InDevice(dev, net.ipv4.devconf_dflt.copy())
             return
         if event == NETDEV_UP:
             ip_mc_inc_group(in_dev, INADDR_ALLHOSTS_GROUP)
@@ -281,7 +292,7 @@ class InetdevNotifier(NetdevNotifier):
         elif event == NETDEV_DOWN:
             ip_mc_dec_group(in_dev, INADDR_ALLHOSTS_GROUP)
             fib.disable_ip(dev, False)
-        elif event == NETDEV_UNREGISTER:
+        elif event == NETDEV_UNREGISTER or (event == NETDEV_CHANGEMTU and dev.mtu < IPV4_MIN_MTU):
             for ifa in list(in_dev.ifa_list):
                 if ifa in in_dev.ifa_list:
                     inet_del_ifa(dev, ifa.ifa_local, ifa.ifa_prefixlen)
@@ -289,6 +300,8 @@ class InetdevNotifier(NetdevNotifier):
             dev.ip_ptr = None
         elif event == NETDEV_CHANGEMTU:
             fib.flush_cache()
+        elif event == NETDEV_CHANGENAME:
+            inetdev_changename(in_dev)
 
 
 def _all(net: Net) -> Ipv4Devconf:

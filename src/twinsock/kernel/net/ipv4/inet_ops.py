@@ -17,9 +17,10 @@ from twinsock.kernel.net.core.datagram import datagram_poll
 from twinsock.kernel.net.core.net import Msghdr, ProtoOps, Socket
 from twinsock.kernel.net.core.sock import SHUTDOWN_MASK, SOCK_LINGER, Sock, lock_sock, release_sock
 from twinsock.kernel.net.ipv4.af_inet import inet_bind
+from twinsock.kernel.net.ipv4.devinet_ioctl import inet_config_ioctl
 from twinsock.kernel.net.ipv4.igmp_sock import ip_mc_drop_socket
 from twinsock.kernel.net.ipv4.inet_sock import InetSock
-from twinsock.uapi.errno import EAGAIN, EINVAL, ENOTCONN
+from twinsock.uapi.errno import EAGAIN, EINVAL, ENOIOCTLCMD, ENOTCONN
 from twinsock.uapi.socket import AF_INET, AF_UNSPEC
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_SYN_SENT
 
@@ -86,8 +87,12 @@ class InetOps(ProtoOps):
         return datagram_poll(file, sock, wait)
 
     def ioctl(self, task: Task, sock: Socket, cmd: int, arg: bytes) -> tuple[int, bytes]:
-        """inet_ioctl(): the protocol answers with an int."""
+        """inet_ioctl(): addresses and routes of the namespace; else the protocol answers with an int."""
         sk = inet_sk(sock)
+        if self.family == AF_INET:
+            ret, out = inet_config_ioctl(sk.sk_net, task, cmd, arg)
+            if ret != -ENOIOCTLCMD:
+                return ret, out
         err, value = sk.sk_prot.ioctl(sk, cmd)
         return (err, b"") if err < 0 else (0, (value & 0xFFFFFFFF).to_bytes(4, "little"))
 

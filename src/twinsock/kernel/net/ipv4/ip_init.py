@@ -7,6 +7,7 @@ from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, regist
 from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
 from twinsock.kernel.net.ipv4.arp import ArpPacketType, ArpTable
 from twinsock.kernel.net.ipv4.devinet import InetdevNotifier, Ipv4Devconf
+from twinsock.kernel.net.ipv4.devinet_ioctl import InetGifconf
 from twinsock.kernel.net.ipv4.fib_frontend import FibAddressView
 from twinsock.kernel.net.ipv4.fib_table import FibTables
 from twinsock.kernel.net.ipv4.icmp import IcmpProtocol, IcmpState
@@ -60,6 +61,7 @@ class _Ipv4NetOps(PernetOperations):
 def ip_init(kernel: Kernel) -> None:
     """Register IPv4, ARP and ICMP. To be called before devices exist: `loopback_init` comes after it."""
     kernel.rt_handlers = _Handlers()
+    kernel.gifconf = InetGifconf()
     kernel.netdev_chain.append(InetdevNotifier())
     register_pernet_subsys(kernel, _Ipv4NetOps())
     kernel.ptype_base[ETH_P_IP] = IpPacketType()
