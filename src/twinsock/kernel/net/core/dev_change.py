@@ -1,4 +1,4 @@
-"""Changing a device: flags, name, link addresses (Linux: dev_change_flags(), dev_change_name() and dev_set_mac_address() of net/core/dev.c)."""
+"""Changing a device: flags, name, link addresses (Linux: dev_change_flags(), dev_change_name(), ... of net/core/dev.c)."""
 
 from __future__ import annotations
 
