@@ -42,15 +42,19 @@ def make(count: int) -> tuple[int, list[int]]:
         pid = os.fork()
         if pid == 0:
             os.close(stop_writer)
-            hold(share, number, ready, stop)
+            try:
+                hold(share, number, ready, stop)
+            except OSError as error:
+                print(f"tcp_sockets: {error}", file=sys.stderr)
+                os.write(ready, b"!")
             os._exit(0)
         pids.append(pid)
     os.close(ready)
     left = len(pids)
     while left:
         got = os.read(ready_reader, left)
-        if not got:
-            raise SystemExit("a process could not make its sockets: is the limit of descriptors below 20,000?")
+        if not got or b"!" in got:
+            raise SystemExit("a process could not make its sockets: is the limit of descriptors below 20,000, or the namespace in use?")
         left -= len(got)
     os.close(ready_reader)
     return stop_writer, pids
