@@ -1,6 +1,6 @@
 """`twinsock completion SHELL`: completion for bash, zsh and fish, made from the tables that the parsers use.
 
-A command's module has FLAGS, VALUED and OPTIONAL, or (`ss`) a table OPTIONS with short names and help.
+A command's module has FLAGS, VALUED and OPTIONAL, or a table OPTIONS with short names and help (that of `ss` is elsewhere).
 """
 
 from __future__ import annotations
@@ -55,6 +55,10 @@ def options_of(command: str) -> list[Option]:
         found = [(f"-{short}" if short else "", f"--{long}", bool(value), text) for short, long, value, text in OPTIONS]
     else:
         module = __import__(COMMANDS[command][0], fromlist=["main"])
+        table = getattr(module, "OPTIONS", ())
+        if table:
+            found = [(f"-{short}" if short else "", f"--{long}", bool(value), text) for short, long, value, text in table]
+            return sorted(found, key=lambda option: option[1])
         flags = [name for name in getattr(module, "FLAGS", ()) if name.startswith("--")]
         found = [("", name, False, "") for name in flags]
         found += [("", name, True, "") for name in (*getattr(module, "VALUED", ()), *getattr(module, "OPTIONAL", ()))]

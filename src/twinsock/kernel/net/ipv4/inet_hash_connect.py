@@ -120,7 +120,7 @@ def _choose_port(sk: InetConnectionSock, low: int, high: int, narrowed: bool) ->
             port = low + start + parity + walked
             if port > high:
                 port -= size
-            if not _usable(sk, hinfo, port) or _connect_from(sk, port, True):
+            if not connect_may_use_port(sk, hinfo, port) or _connect_from(sk, port, True):
                 continue
             ahead = max(walked, net.kernel.prng.below(8) * step)
             hinfo.table_perturb[index] = (hinfo.table_perturb[index] + ahead + step) & 0xFFFFFFFF
@@ -128,7 +128,7 @@ def _choose_port(sk: InetConnectionSock, low: int, high: int, narrowed: bool) ->
     return 0
 
 
-def _usable(sk: InetConnectionSock, hinfo: InetHashinfo, port: int) -> bool:
+def connect_may_use_port(sk: InetConnectionSock, hinfo: InetHashinfo, port: int) -> bool:
     """Tell whether the port is not reserved and nobody but connect(2) gave it an owner."""
     if inet_is_local_reserved_port(sk.sk_net, port):
         return False
