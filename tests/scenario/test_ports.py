@@ -213,7 +213,7 @@ def test_a_destination_without_route_is_told() -> None:
     run_in_netns(body)
 
 
-def test_nobody_may_ask() -> None:
+def test_nobody_may_ask_about_the_range() -> None:
     def body() -> None:
         write(RANGE, "40000 40019")
 
