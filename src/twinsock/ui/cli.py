@@ -13,6 +13,7 @@ COMMANDS = {
     "count": ("twinsock.ui.count", "the kernel's socket counters, explained by the sockets that exist"),
     "leaks": ("twinsock.ui.leaks", "what programs forget to close: CLOSE_WAIT, dead and unused sockets, inherited listeners"),
     "ports": ("twinsock.ui.ports", "automatic ports: who has them, how many connections are left, which error comes then"),
+    "ns": ("twinsock.ui.ns", "network namespaces: who holds each, its sockets, the sysctls that were changed"),
 }
 
 
