@@ -26,7 +26,7 @@ from twinsock.runtime.sockaddr import pack, unpack
 from twinsock.uapi.errno import EAGAIN, EINPROGRESS, EINTR, EISCONN, ERESTARTSYS
 from twinsock.uapi.fcntl import F_GETFL, F_SETFL, O_NONBLOCK, O_RDWR
 from twinsock.uapi.signal import SIGPIPE
-from twinsock.uapi.socket import AF_INET, SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET
+from twinsock.uapi.socket import AF_INET, SO_ERROR, SO_REUSEADDR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET
 
 _POLLIN = 0x1
 _POLLOUT = 0x4
@@ -274,6 +274,18 @@ class SocketModule:
     def fromfd(self, fd: int, family: int, type: int, proto: int = 0) -> "TwinSocket":
         """socket.fromfd(): a socket object over a duplicate."""
         return TwinSocket(self._env, self._env.os.dup(fd))
+
+    def create_server(self, address: tuple[str, int], *, family: int = AF_INET, backlog: int | None = None) -> "TwinSocket":
+        """socket.create_server(): bound with SO_REUSEADDR and listening."""
+        sock = self.socket(family)
+        try:
+            sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(128 if backlog is None else backlog)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def create_connection(self, address: tuple[str, int], timeout: float | None = None) -> "TwinSocket":
         """socket.create_connection() for a literal IPv4 or IPv6 address."""

@@ -463,7 +463,7 @@ def cookie_child(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, mss: int) -> Tcp
 
 
 def tcp_do_rcv(sk: TcpSock, skb: TcpSkb) -> None:
-    """Process a segment for a socket that nobody holds (tcp_v4_do_rcv, tcp_v6_do_rcv)."""
+    """tcp_v4_do_rcv(): process a segment for a socket that nobody holds, over IPv6 too."""
     if sk.sk_state == TCP_ESTABLISHED:
         tcp_rcv_established(sk, skb)
         return
