@@ -336,10 +336,10 @@ class TwinWorld:
             addrconf_forward_change(self.net, value)
         elif path == "net/ipv4/ipfrag_time":
             assert ipv4.fqdir is not None
-            ipv4.fqdir.timeout_s = value
+            ipv4.fqdir.timeout = value * 250
         elif path == "net/ipv6/ip6frag_time":
             assert self.net.ipv6.fqdir is not None
-            self.net.ipv6.fqdir.timeout_s = value
+            self.net.ipv6.fqdir.timeout = value * 250
         elif path in ("net/ipv4/ipfrag_high_thresh", "net/ipv4/ipfrag_low_thresh"):
             assert ipv4.fqdir is not None
             setattr(ipv4.fqdir, parts[-1].removeprefix("ipfrag_"), value)

@@ -123,3 +123,65 @@ def test_nobody_may_read_but_not_write() -> None:
 def test_every_entry_exists_on_the_host_or_is_global() -> None:
     paths = [path[4:] for path, entry in TABLE.items() if not entry.global_only]
     assert [path for path, text in zip(paths, on_host(lambda env: [env.sysctl(p) for p in paths]), strict=True) if text == -2] == []
+
+
+FORWARDING = [
+    "ipv4/ip_forward",
+    *[f"ipv4/conf/{which}/{name}" for which in ("all", "default", "lo") for name in ("forwarding", "accept_redirects", "send_redirects")],
+    *[f"ipv6/conf/{which}/{name}" for which in ("all", "default", "lo") for name in ("forwarding", "disable_ipv6")],
+]
+CHANGES = (
+    ("ipv4/ip_forward", "1"),
+    ("ipv4/ip_forward", "0"),
+    ("ipv4/ip_forward", "5"),
+    ("ipv4/conf/all/forwarding", "0"),
+    ("ipv4/conf/lo/forwarding", "1"),
+    ("ipv4/conf/default/forwarding", "1"),
+    ("ipv4/conf/all/accept_redirects", "1"),
+    ("ipv4/conf/all/forwarding", "7"),
+    ("ipv4/conf/all/forwarding", "x"),
+    ("ipv4/conf/all/forwarding", "0"),
+    ("ipv4/ip_forward", "-1"),
+    ("ipv6/conf/lo/forwarding", "1"),
+    ("ipv6/conf/default/forwarding", "1"),
+    ("ipv6/conf/all/forwarding", "1"),
+    ("ipv6/conf/all/forwarding", "0"),
+    ("ipv6/conf/all/forwarding", "2"),
+    ("ipv6/conf/lo/disable_ipv6", "1"),
+    ("ipv6/conf/lo/disable_ipv6", "0"),
+    ("ipv6/conf/all/disable_ipv6", "1"),
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "1"),
+)
+
+
+def can_bind(env: Any, family: int, host: str) -> bool:
+    try:
+        env.socket.socket(family, 2).bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
+def side_effects(env: Any) -> Any:
+    """Return all of FORWARDING after each change, and whether ::1 is there."""
+    out = [[env.sysctl(path) for path in FORWARDING]]
+    for path, text in CHANGES:
+        out.append((path, text, env.sysctl(path, text), [env.sysctl(other) for other in FORWARDING], can_bind(env, 10, "::1")))
+    return out
+
+
+def test_forwarding_and_disabling_spread_to_the_same_entries() -> None:
+    assert_parity(side_effects)
+
+
+def frag_limits(env: Any) -> Any:
+    out = []
+    for prefix in ("ipv4/ipfrag", "ipv6/ip6frag"):
+        for name, text in (("high", "3145727"), ("high", "3145728"), ("low", "3145729"), ("low", "0"), ("high", "100"), ("low", "101")):
+            out.append((prefix, name, text, env.sysctl(f"{prefix}_{name}_thresh", text), env.sysctl(f"{prefix}_{name}_thresh")))
+    return out
+
+
+def test_reassembly_limits_bound_each_other() -> None:
+    assert_parity(frag_limits)

@@ -10,6 +10,10 @@ read-only there (-EACCES)."""
 from __future__ import annotations
 
 from twinsock.kernel import sysctl
+from twinsock.kernel.net.core.dev import dev_get_by_name
+from twinsock.kernel.net.ipv4.devinet import inet_forward_change
+from twinsock.kernel.net.ipv4.inet_fragment import FqdirBase
+from twinsock.kernel.net.ipv6.addrconf import addrconf_forward_change, dev_disable_change, dev_forward_change
 from twinsock.kernel.net.sysctl_tables import DEVCONF_BOOLS, IPV4, IPV6, NET_CORE, UNIX, make_table
 from twinsock.kernel.sysctl import CtlTable
 from twinsock.uapi.capability import CAP_NET_ADMIN
@@ -76,6 +80,8 @@ def _holder(net: Net, entry: CtlTable) -> object:
     netns = net.ipv4 if family == "ipv4" else net.ipv6
     if which == "all":
         return netns.devconf_all
+    if which == "frag":
+        return netns.fqdir
     if which == "default":
         return netns.devconf_dflt
     for dev in net.dev_base:
@@ -169,7 +175,10 @@ def sysctl_store(net: Net, entry: CtlTable, text: bytes) -> int:
         return _store_string(net, entry, text)
     if entry.field == "sysctl_tcp_reordering":
         entry = CtlTable(entry.path, entry.holder, entry.field, kind, 1, getattr(net.ipv4, "sysctl_tcp_max_reordering", 300))
-    values = list(_get(net, entry))
+    if entry.field in ("high_thresh", "low_thresh"):
+        entry = _frag_limits(net, entry)
+    old = list(_get(net, entry))
+    values = list(old)
     if kind in (sysctl.U8, sysctl.UINT):
         err = sysctl.write_uint(text, values, entry)
     elif kind == sysctl.ULONG:
@@ -183,7 +192,64 @@ def sysctl_store(net: Net, entry: CtlTable, text: bytes) -> int:
         err = sysctl.write_ints(text, values, entry, net.kernel.clock.hz if kind == sysctl.JIFFIES else 1)
     if not err or kind not in (sysctl.MS_JIFFIES, sysctl.MSECS):
         _put(net, entry, values)
+        if values != old:
+            _changed(net, entry, old[0], values[0])
     return err
+
+
+def _frag_limits(net: Net, entry: CtlTable) -> CtlTable:
+    """Bound the two limits of reassembly memory by each other."""
+    fqdir = _holder(net, entry)
+    assert isinstance(fqdir, FqdirBase)
+    if entry.field == "high_thresh":
+        return CtlTable(entry.path, entry.holder, entry.field, entry.kind, fqdir.low_thresh, entry.high)
+    return CtlTable(entry.path, entry.holder, entry.field, entry.kind, 0, fqdir.high_thresh)
+
+
+def _changed(net: Net, entry: CtlTable, old: int, new: int) -> None:
+    """Do what follows from another value of a net.*.conf.* entry."""
+    family, _, which = entry.holder.partition("/")
+    if entry.field == "forwarding" and family == "ipv4":
+        devinet_sysctl_forward(net, which, new)
+    elif entry.field == "forwarding":
+        addrconf_fixup_forwarding(net, which, old, new)
+    elif entry.field == "disable_ipv6":
+        addrconf_disable_ipv6(net, which, old, new)
+
+
+def devinet_sysctl_forward(net: Net, which: str, new: int) -> None:
+    """Routes depend on forwarding; `all` changes every device and the default."""
+    if which == "all":
+        inet_forward_change(net, new)
+    elif net.ipv4.fib is not None:
+        net.ipv4.fib.flush_cache()
+
+
+def addrconf_fixup_forwarding(net: Net, which: str, old: int, new: int) -> None:
+    """A device becomes a router or a host; `all` changes every device and the default."""
+    if which == "all":
+        addrconf_forward_change(net, new)
+        return
+    dev = dev_get_by_name(net, which)
+    if dev is not None and dev.ip6_ptr is not None:
+        dev.ip6_ptr.cnf.forwarding = old
+        dev_forward_change(dev.ip6_ptr, new)
+
+
+def addrconf_disable_ipv6(net: Net, which: str, old: int, new: int) -> None:
+    """Take IPv6 away from a device, or give it back; `all` changes every device and the default."""
+    if which != "all":
+        dev = dev_get_by_name(net, which)
+        if dev is not None and dev.ip6_ptr is not None:
+            dev_disable_change(dev.ip6_ptr, old, new)
+        return
+    if net.ipv6.devconf_dflt is not None:
+        net.ipv6.devconf_dflt.disable_ipv6 = new
+    for dev in net.dev_base:
+        if dev.ip6_ptr is not None:
+            before = dev.ip6_ptr.cnf.disable_ipv6
+            dev.ip6_ptr.cnf.disable_ipv6 = new
+            dev_disable_change(dev.ip6_ptr, before, new)
 
 
 def _store_string(net: Net, entry: CtlTable, text: bytes) -> int:

@@ -62,6 +62,14 @@ ipv4/icmp_errors_use_inbound_ifaddr ipv4 sysctl_icmp_errors_use_inbound_ifaddr u
 ipv4/icmp_ratemask ipv4 sysctl_icmp_ratemask int
 ipv4/icmp_msgs_per_sec ipv4 sysctl_icmp_msgs_per_sec int 0
 ipv4/icmp_msgs_burst ipv4 sysctl_icmp_msgs_burst int 0
+ipv4/ip_forward ipv4/all forwarding int
+ipv4/ipfrag_high_thresh ipv4/frag high_thresh ulong
+ipv4/ipfrag_low_thresh ipv4/frag low_thresh ulong
+ipv4/ipfrag_time ipv4/frag timeout jiffies
+ipv4/ipfrag_max_dist ipv4/frag max_dist int 0
+ipv4/icmp_ratelimit ipv4 sysctl_icmp_ratelimit msecs
+ipv4/route/min_pmtu ipv4 ip_rt_min_pmtu int 68
+ipv4/route/min_adv_mss ipv4 ip_rt_min_advmss int
 ipv4/igmp_max_memberships ipv4 sysctl_igmp_max_memberships int
 ipv4/igmp_max_msf ipv4 sysctl_igmp_max_msf int
 ipv4/udp_rmem_min ipv4 sysctl_udp_rmem_min int 1
@@ -153,6 +161,10 @@ ipv6/auto_flowlabels ipv6 sysctl_auto_flowlabels u8 0 3
 ipv6/flowlabel_consistency ipv6 sysctl_flowlabel_consistency u8
 ipv6/icmp/echo_ignore_all ipv6 sysctl_icmpv6_echo_ignore_all u8
 ipv6/icmp/echo_ignore_multicast ipv6 sysctl_icmpv6_echo_ignore_multicast u8
+ipv6/ip6frag_high_thresh ipv6/frag high_thresh ulong
+ipv6/ip6frag_low_thresh ipv6/frag low_thresh ulong
+ipv6/ip6frag_time ipv6/frag timeout jiffies
+ipv6/route/min_adv_mss ipv6 ip6_rt_min_advmss int
 ipv6/icmp/ratelimit ipv6 sysctl_icmpv6_ratelimit msecs
 """
 

@@ -103,13 +103,13 @@ class FragQueue(Timer):
 
 
 class FqdirBase:
-    """`struct fqdir`: the datagrams being put together in one namespace; limits are sysctls (bytes, seconds)."""
+    """`struct fqdir`: the datagrams being put together in one namespace; limits are sysctls."""
 
     def __init__(self, net: Net, timeout_s: int) -> None:
         self.net = net
         self.high_thresh = 4194304
         self.low_thresh = 3145728
-        self.timeout_s = timeout_s
+        self.timeout = timeout_s * net.kernel.clock.hz  # ticks
         self.max_dist = 64
         self.mem = 0  # FRAG: memory of /proc/net/sockstat
         self.queues: list[FragQueue] = []
@@ -125,7 +125,7 @@ class FqdirBase:
         self.queues.append(queue)
         queue.charge(struct_size)
         clock = self.net.kernel.clock
-        clock.mod_timer_ns(queue, self.timeout_s * NSEC_PER_SEC)
+        clock.mod_timer_ns(queue, self.timeout * NSEC_PER_SEC // clock.hz)
         return True
 
     def remove(self, queue: FragQueue) -> None:

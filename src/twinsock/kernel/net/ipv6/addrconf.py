@@ -288,6 +288,16 @@ def dev_forward_change(idev: Inet6Dev, value: int) -> None:
             ipv6_anycast_del(idev.dev, prefix)
 
 
+def dev_disable_change(idev: Inet6Dev, old: int, new: int) -> None:
+    """Forget a device's addresses and routes when IPv6 was disabled on it; begin again when it was enabled."""
+    if bool(old) == bool(new):
+        return
+    if new:
+        _dev_down(idev, False)
+    elif idev.dev.is_up() and idev.dev.carrier and not idev.ready:
+        _dev_up(idev)
+
+
 def ipv6_get_lladdr(dev: NetDevice) -> bytes:
     """Return a usable link-local address of a device, b"" for none."""
     if dev.ip6_ptr is not None:
