@@ -119,10 +119,7 @@ class RangeTwin(AdoptedHost):
 def port_use(tcp: Snapshot, udp: Snapshot, top: int, to: Destination | None = None) -> PortUse:
     """Work out the use of the range; `top` destinations, or the one asked about, are computed to the port."""
     use = PortUse(tcp)
-    twin = RangeTwin(tcp)
     _owners(use, tcp)
-    left = twin.bind_left()
-    use.bind_left, use.bind_even_left = _even(left)
     counted = _destinations(tcp)
     if to is not None:
         for one in counted:
@@ -131,6 +128,9 @@ def port_use(tcp: Snapshot, udp: Snapshot, top: int, to: Destination | None = No
         use.destinations = [to]
     else:
         use.destinations = counted
+    _drop_alike(tcp, use.destinations[:top])
+    twin = RangeTwin(tcp)
+    use.bind_left, use.bind_even_left = _even(twin.bind_left())
     for one in use.destinations[:top]:
         one.left, one.even_left = _even(twin.connect_left(one.source, one.address, one.port))
     use.destinations[:top] = sorted(use.destinations[:top], key=lambda one: one.left)
@@ -138,6 +138,27 @@ def port_use(tcp: Snapshot, udp: Snapshot, top: int, to: Destination | None = No
     use.udp_left = len(other.udp_left())
     use.udp_used = len({record.local_port for record in udp.sockets})
     return use
+
+
+def _drop_alike(snapshot: Snapshot, destinations: list[Destination]) -> None:
+    """Keep, of the sockets that are alike to every question asked here, one for each port.
+
+    A wildcard bind() meets them all alike, and connect() asks who made the port's owners; single connections only
+    matter to their own destination.
+    """
+    asked = {(one.source, one.address, one.port) for one in destinations}
+    seen: set[tuple[int, int, int, bool, bool]] = set()
+    kept: list[int] = []
+    for index, record in enumerate(snapshot.sockets):
+        made = index in snapshot.connect_made
+        alike = (record.local_port, record.ifindex, record.family, bool(record.v6only), made)
+        if alike not in seen or (_plain(record.local), _plain(record.remote), record.remote_port) in asked:
+            seen.add(alike)
+            kept.append(index)
+    snapshot.connect_made = {new for new, old in enumerate(kept) if old in snapshot.connect_made}
+    snapshot.sockets = [snapshot.sockets[index] for index in kept]
+    snapshot.counts = [snapshot.counts[index] for index in kept]
+    snapshot.flags = [snapshot.flags[index] for index in kept]
 
 
 def _even(ports: list[int]) -> tuple[int, int]:

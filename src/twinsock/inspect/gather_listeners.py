@@ -185,15 +185,18 @@ def _add_unix(port: KernelPort, space: ListenSpace, netns: int, notes: list[str]
         space.listeners.append(listener)
 
 
-def add_owners(port: KernelPort, files: Files, spaces: Sequence[ListenSpace]) -> OwnerTable:
-    """Find who holds the listeners, and why nobody does."""
+def add_owners(port: KernelPort, files: Files, spaces: Sequence[ListenSpace], ghosts: bool) -> OwnerTable:
+    """Find who holds the listeners; `ghosts`: and what keeps those that no process holds, a long search.
+
+    Those in whose queue somebody waits are searched for in any case.
+    """
     everyone = [listener for space in spaces for listener in space.listeners]
     owners = port.owners({listener.inode for listener in everyone if listener.inode})
     book = ProcessBook(port, files, owners)
     alone: list[Listener] = []
     for listener in everyone:
         listener.owners = book.of_inode(listener.inode)
-        if not listener.owners:
+        if not listener.owners and (ghosts or listener.queue > 0):
             alone.append(listener)
     owners.explain_ghosts([listener.inode for listener in alone])
     for listener in alone:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 OPTIONS = (
     ("t", "tcp", "", "TCP only"),
     ("x", "unix", "", "UNIX only"),
+    ("", "ghosts", "", "search for what keeps listeners that no process holds: messages, io_uring, the kernel (slow)"),
     ("", "sick", "", "only those with something to say about"),
     FOR,
     WATCH,
@@ -146,7 +147,7 @@ def add_holders(tool: Tool, spaces: list[ListenSpace]) -> None:
     """Find the processes, and say how many could not be looked into."""
     from twinsock.inspect.gather_listeners import add_owners
 
-    owners = add_owners(tool.port, tool.files, spaces)
+    owners = add_owners(tool.port, tool.files, spaces, tool.args.has("--ghosts"))
     if owners.hidden:
         count = "1 process is" if owners.hidden == 1 else f"{owners.hidden} processes are"
         tool.note(f"the descriptors of {count} hidden (needs CAP_SYS_PTRACE or the same user)")
@@ -224,7 +225,7 @@ def _holders(listener: Listener) -> str:
         more = f" +{len(listener.owners) - 1}" if len(listener.owners) > 1 else ""
         unit = f" ({first.unit})" if first.unit else ""
         return f"{first.comm} {first.pid}{more}{unit}"
-    return listener.ghost_kind or "-"
+    return listener.ghost_kind or "nobody (--ghosts)"
 
 
 def _below(sheet: Paper, findings: list[Finding]) -> list[str]:
