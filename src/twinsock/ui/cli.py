@@ -9,4 +9,72 @@ COMMANDS = {
     "ss": ("twinsock.ui.ss", "sockets as ss(8) lists them, and what it lacks"),
     "trace": ("twinsock.ui.trace", "the kernel's way through the socket layer, live; every socket call that fails"),
     "listeners": ("twinsock.ui.listeners", "health of every listening socket: queue, drops, who does not accept"),
+    "completion": ("twinsock.ui.completion", "completion for bash, zsh and fish"),
+    "count": ("twinsock.ui.count", "the kernel's socket counters, explained by the sockets that exist"),
+    "leaks": ("twinsock.ui.leaks", "what programs forget to close: CLOSE_WAIT, dead and unused sockets, inherited listeners"),
+    "ports": ("twinsock.ui.ports", "automatic ports: who has them, how many connections are left, which error comes then"),
+    "ns": ("twinsock.ui.ns", "network namespaces: who holds each, its sockets, the sysctls that were changed"),
     "packetdrill": ("twinsock.ui.packetdrill", "scripts of system calls and packets, on the twin or on the live kernel"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand and return its exit code; without `argv` it is the process's own command line, and ends the process."""
+    if argv is not None:
+        return dispatch(argv)
+    import gc
+    import os
+
+    gc.disable()  # for a command that lives a blink, collecting costs more than it frees
+    code = dispatch(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = 141
+    os._exit(code)  # taking the interpreter apart would take as long as the answer
+
+
+def dispatch(args: list[str]) -> int:
+    """Find the subcommand."""
+    if not args:
+        print(usage(), end="", file=sys.stderr)
+        return 2
+    name = args[0]
+    if name in ("--help", "-h", "help"):
+        if len(args) > 1 and args[1] in COMMANDS:
+            return run(args[1], ["--help"])
+        print(usage(), end="")
+        return 0
+    if name in ("--version", "-V"):
+        print("twinsock " + str(sys.modules["twinsock"].__version__))
+        return 0
+    if name not in COMMANDS:
+        from twinsock.ui.args import did_you_mean, printable
+
+        hint = did_you_mean(name, tuple(COMMANDS)) or "; see twinsock --help"
+        print(f"twinsock: no such command: {printable(name)}{hint}", file=sys.stderr)
+        return 2
+    return run(name, args[1:])
+
+
+def run(name: str, args: list[str]) -> int:
+    """Import a subcommand and run it, with a polite end for ^C and closed pipes."""
+    try:
+        code: int = __import__(COMMANDS[name][0], fromlist=["main"]).main(args)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush is silent
+        return 141
+
+
+def usage() -> str:
+    """Give the text of `twinsock --help`."""
+    lines = ["usage: twinsock COMMAND [...]      twinsock COMMAND --help", ""]
+    lines += [f"  {name:<11} {text}" for name, (_module, text) in COMMANDS.items()]
+    return "\n".join(lines) + "\n"
