@@ -70,7 +70,7 @@ def test_options_are_read_without_the_rest_of_a_script() -> None:
         ("1...2.5", ABSOLUTE, 1_000_000_000, -1, 2_500_000_000),
     ],
 )
-def test_times_of_calls(text: str, kind: int, start: int, end: int, returns: int) -> None:
+def test_calls_have_times_of_every_form(text: str, kind: int, start: int, end: int, returns: int) -> None:
     time = parse(f"0 close(3) = 0\n{text} close(3) = 0").events[1].time
     assert (time.kind, time.start_ns, time.end_ns, time.return_ns) == (kind, start, end, returns)
 
@@ -141,7 +141,7 @@ def test_calls_have_arguments_of_every_form() -> None:
     assert call("close(3) = ...").result is None
 
 
-def test_escapes_in_strings() -> None:
+def test_escapes_in_strings_become_bytes() -> None:
     assert unescape(r"a\n\x41\x0\"\\") == b'a\nA\0"\\'
 
 

@@ -24,6 +24,7 @@ PORT_RANGE: Final = 6  # ip_local_port_range
 PRIV_PORT: Final = 7  # ip_unprivileged_port_start
 BITMAP: Final = 8  # proc_do_large_bitmap: ranges of numbers
 PING_RANGE: Final = 9  # ping_group_range
+FASTOPEN_KEY: Final = 12  # four or eight words in hexadecimal
 STRING: Final = 10  # proc_dostring with a check of its own
 
 INT_MIN: Final = -0x80000000

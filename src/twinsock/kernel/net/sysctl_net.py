@@ -133,6 +133,8 @@ def sysctl_show(net: Net, entry: CtlTable) -> str:
         return sysctl.format_ints([ipv4.ip_local_ports_low, ipv4.ip_local_ports_high])
     if entry.kind == sysctl.BITMAP:
         return sysctl.format_bitmap(ipv4.sysctl_local_reserved_ports)
+    if entry.kind == sysctl.FASTOPEN_KEY:
+        return _show_fastopen_key(net)
     if entry.kind == sysctl.STRING:
         return f"{getattr(_holder(net, entry), entry.field)}\n"
     values = _get(net, entry)
@@ -173,6 +175,8 @@ def sysctl_store(net: Net, entry: CtlTable, text: bytes) -> int:
         return ipv4_ping_group_range(net, entry, text)
     if kind == sysctl.STRING:
         return _store_string(net, entry, text)
+    if kind == sysctl.FASTOPEN_KEY:
+        return _store_fastopen_key(net, text)
     if entry.field == "sysctl_tcp_reordering":
         entry = CtlTable(entry.path, entry.holder, entry.field, kind, 1, getattr(net.ipv4, "sysctl_tcp_max_reordering", 300))
     if entry.field in ("high_thresh", "low_thresh"):
@@ -259,6 +263,39 @@ def _store_string(net: Net, entry: CtlTable, text: bytes) -> int:
         return -ENOENT
     setattr(_holder(net, entry), entry.field, value)
     return 0
+
+
+def _show_fastopen_key(net: Net) -> str:
+    """Write the keys of TCP Fast Open: four words each, zeros before there is one."""
+    ops = net.kernel.fastopen_ops
+    key = b"" if ops is None else ops.net_key(net)
+    words = [f"{int.from_bytes(key[i : i + 4], 'little'):08x}" for i in range(0, len(key), 4)] or ["00000000"] * 4
+    return ",".join(["-".join(words[i : i + 4]) for i in range(0, len(words), 4)]) + "\n"
+
+
+def _store_fastopen_key(net: Net, text: bytes) -> int:
+    """Read one or two keys, `%x-%x-%x-%x` each; what follows a whole key is ignored."""
+    ops = net.kernel.fastopen_ops
+    key = b""
+    for part in text.decode("latin-1").split(",", 1):
+        fields = part.strip().split("-", 3)
+        if len(fields) < 4:
+            return -EINVAL
+        for i, field in enumerate(fields):
+            digits = _hex_prefix(field) if i == 3 else field
+            if not digits or _hex_prefix(digits) != digits:
+                return -EINVAL
+            key += (int(digits, 16) & 0xFFFFFFFF).to_bytes(4, "little")
+    if ops is not None:
+        ops.set_net_key(net, key)
+    return 0
+
+
+def _hex_prefix(text: str) -> str:
+    end = 0
+    while end < len(text) and text[end] in "0123456789abcdefABCDEF":
+        end += 1
+    return text[:end]
 
 
 def ipv4_local_port_range(net: Net, text: bytes) -> int:

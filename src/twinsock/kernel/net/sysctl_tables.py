@@ -26,6 +26,7 @@ _KINDS: Final[dict[str, int]] = {
     "bitmap": sysctl.BITMAP,
     "ping_range": sysctl.PING_RANGE,
     "string": sysctl.STRING,
+    "fastopen_key": sysctl.FASTOPEN_KEY,
 }
 
 NET_CORE: Final = """
@@ -144,6 +145,8 @@ ipv4/tcp_fwmark_accept ipv4 sysctl_tcp_fwmark_accept u8
 ipv4/tcp_early_demux ipv4 sysctl_tcp_early_demux u8
 ipv4/tcp_workaround_signed_windows ipv4 sysctl_tcp_workaround_signed_windows u8
 ipv4/tcp_fastopen ipv4 sysctl_tcp_fastopen int
+ipv4/tcp_fastopen_key ipv4 tcp_fastopen_ctx fastopen_key
+ipv4/tcp_fastopen_blackhole_timeout_sec ipv4 sysctl_tcp_fastopen_blackhole_timeout int 0
 ipv4/tcp_rto_min_us ipv4 sysctl_tcp_rto_min_us int 1
 ipv4/tcp_rto_max_ms ipv4 sysctl_tcp_rto_max_ms int 1000 120000
 ipv4/tcp_pingpong_thresh ipv4 sysctl_tcp_pingpong_thresh u8 1
@@ -185,6 +188,8 @@ def make_table(text: str) -> dict[str, CtlTable]:
         field = "ip_local_ports_low" if words[2] == "-" else words[2]
         entry = CtlTable("net/" + words[0], words[1], field, _KINDS[words[3]], low, high)
         entry.global_only = flag == "g"
-        entry.child_mode = 0o444 if flag == "r" else 0o644
+        if entry.kind == sysctl.FASTOPEN_KEY:
+            entry.mode = 0o600
+        entry.child_mode = 0o444 if flag == "r" else entry.mode
         table[entry.path] = entry
     return table

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from twinsock.kernel.boot import start_kernel
 from twinsock.kernel.drivers.tap import TunDevice, TunWire
+from twinsock.kernel.fs.proc.root import proc_read
 from twinsock.kernel.net.core.dev import dev_open, dev_set_mtu, register_netdevice
 from twinsock.kernel.net.core.skbuff import SkBuff
 from twinsock.kernel.net.ipv4.devinet import InIfaddr, inet_insert_ifa
@@ -17,7 +18,8 @@ from twinsock.kernel.time.timer import Clock
 from twinsock.runtime.facade import Handle, TwinEnv
 from twinsock.runtime.packetdrill.config import Config
 from twinsock.runtime.packetdrill.twin_calls import TwinCalls
-from twinsock.runtime.packetdrill.twin_tools import counters, make_file, proc_net, run_tool
+from twinsock.runtime.packetdrill.twin_tools import counters, make_file, run_tool, segments
+from twinsock.uapi.errno import EINVAL
 from twinsock.uapi.rtnetlink import IFA_F_NODAD
 
 # What an event costs in virtual time, so that a packet and the answer to it are not simultaneous.
@@ -37,6 +39,7 @@ class TwinMachine:
         self.net = self.kernel.init_net
         self.packets: deque[tuple[int, bytes]] = deque()
         self.waiting = False
+        self.tso = True
         self.dev = self._device()
         self.env = TwinEnv(self.kernel)
         self.sys = TwinCalls(self.env)
@@ -91,9 +94,10 @@ class TwinMachine:
         segments = -(-(len(data) - header) // gso_size) if gso_size else 0
         self.dev.deliver(data, gso_size, segments)
 
-    def transmitted(self, data: bytes) -> None:
-        """Take a packet that goes out."""
-        self.packets.append((self.clock.now_ns, data))
+    def transmitted(self, data: bytes, gso_size: int) -> None:
+        """Take a packet that goes out; a device without TSO gets its segments."""
+        pieces = [data] if self.tso or not gso_size else segments(data, gso_size)
+        self.packets.extend([(self.clock.now_ns, piece) for piece in pieces])
         if self.waiting:
             self.env.first.wake_up_process()
 
@@ -125,11 +129,17 @@ class TwinMachine:
 
     def sysctl_write(self, path: str, text: str) -> int:
         """Write a setting."""
+        if path == "module/hystart_detect":
+            if not text.isdecimal():
+                return -EINVAL
+            self.kernel.cubic_hystart_detect = int(text)
+            return 0
         return sysctl_write(self.env.task, path, text.encode())
 
     def read_file(self, path: str) -> str | int:
         """Read a file of /proc."""
-        return proc_net(self.net, path)
+        err, text = proc_read(self.env.task, path)
+        return err if err else text.decode()
 
     def make_file(self, path: str, size: int) -> int:
         """Make a file of zeros, or remove it."""
@@ -141,7 +151,20 @@ class TwinMachine:
 
     def tool(self, argv: list[str]) -> int:
         """Do what `ip`, `tc` or `ethtool` does."""
+        if argv[0] == "ethtool":
+            return self._ethtool(argv[1:])
         return run_tool(self.net, self.dev, argv)
+
+    def _ethtool(self, words: list[str]) -> int:
+        """ethtool -K tun0 tso on|off gso on|off: whether super-packets reach the device whole."""
+        if words[:2] != ["-K", "tun0"] or len(words) % 2:
+            return 1
+        for name, value in zip(words[2::2], words[3::2], strict=True):
+            if name == "tso":
+                self.tso = value == "on"
+            elif name != "gso":
+                return 1
+        return 0
 
 
 class TwinPending:
@@ -170,7 +193,7 @@ class _Wire(TunWire):
         self.machine = machine
 
     def transmit(self, dev: TunDevice, skb: SkBuff) -> None:
-        self.machine.transmitted(dev.frame(skb))
+        self.machine.transmitted(dev.frame(skb), skb.gso_size)
 
 
 def _must(err: int) -> None:

@@ -12,11 +12,12 @@ from twinsock.kernel.net.ipv4.fib_table import FibConfig
 from twinsock.kernel.net.sched.sch_fifo import PfifoQdisc
 from twinsock.runtime.facade import TwinEnv
 from twinsock.uapi import snmp
-from twinsock.uapi.errno import ENOENT
 from twinsock.uapi.fcntl import O_CREAT, O_TRUNC, O_WRONLY
 from twinsock.uapi.netlink import NLM_F_CREATE, NLM_F_REPLACE
 from twinsock.uapi.rtnetlink import RTAX_ADVMSS, RTAX_INITCWND, RTAX_LOCK, RTAX_MAX, RTAX_MTU
 from twinsock.wire.ip import parse_addr
+from twinsock.wire.l4 import csum_fold, ones_sum
+from twinsock.wire.tcp import TCPHDR_CWR, TCPHDR_FIN, TCPHDR_PSH
 
 
 def make_file(env: TwinEnv, path: str, size: int) -> int:
@@ -45,9 +46,33 @@ def counters(net: Net) -> dict[str, int]:
     return found
 
 
-def proc_net(net: Net, path: str) -> str | int:
-    """Return the text of a file of /proc/net, or -ENOENT."""
-    return -ENOENT
+def segments(data: bytes, gso_size: int) -> list[bytes]:
+    """Cut a TCP super-packet into what the wire carries, as software segmentation does."""
+    six = data[0] >> 4 == 6
+    start = 40 if six else (data[0] & 15) * 4
+    header = start + (data[start + 12] >> 4) * 4
+    payload = data[header:]
+    ident = int.from_bytes(data[4:6], "big")
+    seq = int.from_bytes(data[start + 4 : start + 8], "big")
+    found = []
+    for offset in range(0, max(len(payload), 1), gso_size):
+        piece = payload[offset : offset + gso_size]
+        tcp = bytearray(data[start:header])
+        tcp[4:8] = ((seq + offset) & 0xFFFFFFFF).to_bytes(4, "big")
+        if offset + gso_size < len(payload):
+            tcp[13] &= ~(TCPHDR_FIN | TCPHDR_PSH) & 0xFF
+        if offset:
+            tcp[13] &= ~TCPHDR_CWR & 0xFF
+        ip = bytearray(data[:start])
+        if six:
+            ip[4:6] = (len(tcp) + len(piece)).to_bytes(2, "big")
+        else:
+            ip[2:4] = (start + len(tcp) + len(piece)).to_bytes(2, "big")
+            ip[4:6] = ((ident + offset // gso_size) & 0xFFFF).to_bytes(2, "big")
+            ip[10:12] = b"\0\0"
+            ip[10:12] = csum_fold(ones_sum(bytes(ip))).to_bytes(2, "big")
+        found.append(bytes(ip) + bytes(tcp) + piece)
+    return found
 
 
 def run_tool(net: Net, dev: TunDevice, argv: list[str]) -> int:
@@ -79,6 +104,7 @@ def _tc(dev: TunDevice, words: list[str]) -> int:
 def _ip(net: Net, dev: TunDevice, words: list[str]) -> int:
     """ip tcp_metrics flush all | ip route change PREFIX via A dev D [advmss N] [mtu [lock] N] [initcwnd N]"""
     if words[:2] == ["tcp_metrics", "flush"]:
+        net.ipv4.tcp_metrics.clear()
         return 0
     if words[:1] != ["route"] or words[1] not in ("change", "add", "replace"):
         return 2

@@ -87,6 +87,7 @@ class TcpCubic(TcpCongestionOps):
     def init(self, sk: TcpSock) -> None:
         """Start controlling `sk`."""
         self._reset()
+        self.hystart_detect = sk.sk_net.kernel.cubic_hystart_detect
         if self.hystart:
             self._hystart_reset(sk)
 

@@ -145,6 +145,15 @@ class TcpFastopen(TcpFastopenOps):
         """Make the namespace's key unless it has one."""
         tcp_fastopen_context(sk.sk_net, None)
 
+    def set_net_key(self, net: Net, key: bytes) -> None:
+        """Give a namespace its keys."""
+        net.ipv4.tcp_fastopen_ctx = FastopenContext(key)
+
+    def net_key(self, net: Net) -> bytes:
+        """Return a namespace's keys."""
+        ctx = net.ipv4.tcp_fastopen_ctx
+        return ctx.raw if isinstance(ctx, FastopenContext) else b""
+
     def set_key(self, sk: TcpSock, key: bytes) -> int:
         """Give a listener keys of its own."""
         sk.icsk_accept_queue.fastopenq.ctx = FastopenContext(key)

@@ -330,6 +330,13 @@ class TcpFastopenOps:
     def init_key_once(self, sk: TcpSock) -> None:
         """Make the namespace's key unless it has one."""
 
+    def set_net_key(self, net: Net, key: bytes) -> None:
+        """Give a namespace its keys, net.ipv4.tcp_fastopen_key."""
+
+    def net_key(self, net: Net) -> bytes:
+        """Return a namespace's keys, nothing before there is one."""
+        return b""
+
     def set_key(self, sk: TcpSock, key: bytes) -> int:
         """Give a listener keys of its own, TCP_FASTOPEN_KEY of tcp(7)."""
         return -EOPNOTSUPP
