@@ -114,10 +114,12 @@ class InetDiag(SockDiagHandler):
         asked = parse_req(req.payload)
         if asked is None:
             return -EINVAL
+        err, sk = self._find(req, asked)
+        if sk is None:
+            return err
         if not req.capable(CAP_NET_ADMIN):
             return -EPERM
-        err, sk = self._find(req, asked)
-        return err if sk is None else self.handlers[asked.protocol].destroy(req, sk)
+        return self.handlers[asked.protocol].destroy(req, sk)
 
     def rcv_compat(self, req: NetlinkRequest) -> int:
         """The request from before address families, which names TCP by its message type."""

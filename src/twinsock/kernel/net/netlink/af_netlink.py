@@ -465,21 +465,23 @@ def netlink_unicast(task: Task, ssk: NetlinkSock, skb: NetlinkSkb, portid: int, 
             return -ECONNREFUSED
         if sk_filter_trim_cap(sk, skb, skb.data, 1) < 0:
             return skb.len
-        if not _queue_full(sk):
+        if not _queue_full(sk, skb):
             return _deliver(sk, skb)
         if timeo == 0:
             return -EAGAIN
         wait = TaskWait(task)
         sk.wait.prepare_to_wait(wait)
-        if _queue_full(sk) and sk.sk_socket is not None:
+        if _queue_full(sk, skb) and sk.sk_socket is not None:
             timeo = task.schedule_timeout(MAX_SCHEDULE_TIMEOUT if timeo < 0 else timeo)
         sk.wait.finish_wait(wait)
         if task.signal_pending():
             return sock_intr_errno(timeo)
 
 
-def _queue_full(sk: NetlinkSock) -> bool:
-    return sk.sk_rmem_alloc > sk.sk_rcvbuf or sk.congested
+def _queue_full(sk: NetlinkSock, skb: NetlinkSkb) -> bool:
+    """Tell whether a datagram has to wait: it does not fit beside what is there, or some were lost since the last reading."""
+    used = sk.sk_rmem_alloc
+    return sk.congested or (used > 0 and used + skb_head_truesize(skb.len) > sk.sk_rcvbuf)
 
 
 def _deliver(sk: NetlinkSock, skb: NetlinkSkb, truesize: int = 0) -> int:
@@ -517,7 +519,7 @@ def netlink_broadcast(net: Net, protocol: int, skb: NetlinkSkb, exclude: int, gr
         copy = _copy(skb)
         if sk_filter_trim_cap(sk, copy, copy.data, 1) < 0:
             continue
-        if _queue_full(sk):
+        if _queue_full(sk, copy):
             netlink_overrun(sk)
             failure |= 1 if sk.option(NETLINK_BROADCAST_ERROR) else 0
             continue
@@ -561,7 +563,7 @@ def _to_user(sk: NetlinkSock, data: bytes) -> None:
     skb = NetlinkSkb(data)
     if sk_filter_trim_cap(sk, skb, data, 1) < 0:
         return
-    if _queue_full(sk):
+    if _queue_full(sk, skb):
         netlink_overrun(sk)
         return
     _deliver(sk, skb)
@@ -581,8 +583,7 @@ def netlink_ack(sk: NetlinkSock, req: NetlinkRequest, err: int) -> None:
             tlvs += nlattr(NLMSGERR_ATTR_OFFS, req.ext_offset.to_bytes(4, "little"))
         flags |= NLM_F_ACK_TLVS
     payload = err.to_bytes(4, "little", signed=True) + quoted
-    if tlvs:
-        payload += bytes(-len(payload) & 3) + tlvs
+    payload += bytes(-len(payload) & 3) + tlvs
     _to_user(sk, nlmsg(NLMSG_ERROR, flags, payload, req.seq, sk.portid))
 
 
