@@ -155,7 +155,8 @@ def _ipv6_route(net: Net, fi: Fib6Info) -> str:
     dev = fi.dev or net.loopback_dev
     gateway = fi.gw.hex() if fi.gw else "0" * 32
     name = "" if dev is None else dev.name
-    return f"{fi.dst.hex()} {fi.plen:02x} {'0' * 32} 00 {gateway} {fi.metric:08x} 00000001 00000000 {flags:08x} {name:>8}\n"
+    refs = 2 if fi.type == RTN_LOCAL else 1  # an address holds its route
+    return f"{fi.dst.hex()} {fi.plen:02x} {'0' * 32} 00 {gateway} {fi.metric:08x} {refs:08x} 00000000 {flags:08x} {name:>8}\n"
 
 
 def arp_seq_text(net: Net) -> str:

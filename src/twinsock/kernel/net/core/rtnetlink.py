@@ -17,9 +17,9 @@ from twinsock.kernel.net.core.dev import (
 from twinsock.kernel.net.core.neighbour import NUD_VALID, Neighbour, NeighTable
 from twinsock.kernel.net.core.netlink import NetlinkInput, NetlinkRequest, nla_string, nla_u32, nla_u64
 from twinsock.uapi.capability import CAP_NET_ADMIN
-from twinsock.uapi.errno import EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM
+from twinsock.uapi.errno import EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ERANGE
 from twinsock.uapi.if_ import IFF_LOOPBACK, IFF_UP
-from twinsock.uapi.netlink import NLM_F_CREATE, NLM_F_EXCL
+from twinsock.uapi.netlink import NLM_F_BULK, NLM_F_CREATE, NLM_F_EXCL
 from twinsock.uapi.rtnetlink import (
     IFLA_ADDRESS,
     IFLA_CARRIER,
@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 _RTM_BASE: Final = 16
 _RTM_MAX: Final = 123
 _KIND_GET: Final = 2
+_KIND_DEL: Final = 1
+_IFNAME_MAX: Final = 15
 _IFINFO_SIZE: Final = 16
 _NDMSG_SIZE: Final = 12
 _RTNLGRP_MAX: Final = 38
@@ -130,6 +132,8 @@ class RtnetlinkInput(NetlinkInput):
         get = req.type & 3 == _KIND_GET
         if not get and not req.capable(CAP_NET_ADMIN):
             return -EPERM
+        if req.type & 3 == _KIND_DEL and req.flags & NLM_F_BULK:
+            return req.refuse(-EOPNOTSUPP, "Bulk delete is not supported")
         handler = self._handlers.get(family << 16 | req.type) or self._handlers.get(req.type)
         if get and req.wants_dump():
             return self._dump(req, family, handler)
@@ -173,6 +177,8 @@ class LinkHandler(RtnlHandler):
             return -EINVAL
         attributes = dict(msg.attributes)
         name = _text(attributes.get(IFLA_IFNAME, b""))
+        if len(name) > _IFNAME_MAX:
+            return -ERANGE
         dev: NetDevice | None = None
         if msg.index > 0:
             dev = dev_get_by_index(req.net, msg.index)
@@ -282,7 +288,7 @@ def rtnl_fill_ifinfo(dev: NetDevice) -> IfInfoMsg:
     add((_IFLA_STATS64, b"".join([nla_u64(value) for value in counters]) + nla_u64(stats.rx_otherhost_dropped)))
     add((_IFLA_STATS, b"".join([nla_u32(value) for value in counters])))
     if dev.kind:
-        add((IFLA_LINKINFO, nlattrs([(IFLA_INFO_KIND, dev.kind.encode())])))
+        add((IFLA_LINKINFO, nlattrs([(IFLA_INFO_KIND, nla_string(dev.kind))])))
     if dev.link_peer is not None:
         add((IFLA_LINK, nla_u32(dev.link_peer.ifindex)))
     add((IFLA_QDISC, nla_string("noqueue" if dev.qdisc is None else dev.qdisc.kind)))
@@ -307,6 +313,8 @@ class NeighHandler(RtnlHandler):
         data = req.payload
         if len(data) < _NDMSG_SIZE:
             return -EINVAL
+        if req.type == RTM_GETNEIGH and (data[8:10] != b"\0\0" or data[11]):
+            return req.refuse(-EINVAL, "Invalid values in header for neighbor get request")
         attributes = dict(parse_attributes(data, _NDMSG_SIZE, len(data)))
         if NDA_DST not in attributes:
             return req.refuse(-EINVAL, "Network address not specified")

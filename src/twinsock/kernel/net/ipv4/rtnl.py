@@ -72,10 +72,10 @@ class Addr4Handler(RtnlHandler):
         if req.type == RTM_DELADDR:
             if dev is None:
                 return req.refuse(-ENODEV, "ipv4: Device not found")
-            if IFA_LOCAL not in attributes:
+            victim = _find_ifa(dev, msg.prefix, attributes)
+            if victim is None:
                 return req.refuse(-EADDRNOTAVAIL, "ipv4: Address not found")
-            err = inet_del_ifa(dev, _be(attributes[IFA_LOCAL]), msg.prefix)
-            return req.refuse(err, "ipv4: Address not found") if err else 0
+            return inet_del_ifa(dev, victim.ifa_local, victim.ifa_prefixlen)
         if msg.prefix > 32:
             return req.refuse(-EINVAL, "ipv4: Invalid prefix length")
         if IFA_LOCAL not in attributes:
@@ -92,6 +92,20 @@ class Addr4Handler(RtnlHandler):
 
 def _ifindex(dev: NetDevice) -> int:
     return dev.ifindex
+
+
+def _find_ifa(dev: NetDevice, prefix: int, attributes: dict[int, bytes]) -> InIfaddr | None:
+    """Find the first address that has what is given: local address, label, and only beside a peer address the prefix length."""
+    for ifa in [] if dev.ip_ptr is None else dev.ip_ptr.ifa_list:
+        if IFA_LOCAL in attributes and ifa.ifa_local != _be(attributes[IFA_LOCAL]):
+            continue
+        if IFA_LABEL in attributes and nla_string(ifa.ifa_label) != attributes[IFA_LABEL]:
+            continue
+        if IFA_ADDRESS in attributes:
+            if ifa.ifa_prefixlen != prefix or not ifa.inet_ifa_match(_be(attributes[IFA_ADDRESS])):
+                continue
+        return ifa
+    return None
 
 
 def inet_fill_ifaddr(dev: NetDevice, ifa: InIfaddr) -> IfAddrMsg:

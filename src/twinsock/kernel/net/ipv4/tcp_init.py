@@ -46,7 +46,7 @@ def as_tcp(sk: Sock) -> TcpSock:
 class TcpProto(InetCskProto):
     """`tcp_prot`."""
 
-    def __init__(self, name: str = "TCP", obj_size: int = 2432) -> None:
+    def __init__(self, name: str = "TCP", obj_size: int = 2304) -> None:
         super().__init__(name, obj_size)
         self.max_header = 320
         self.memory_pressures_mib = LINUX_MIB_TCPMEMORYPRESSURES

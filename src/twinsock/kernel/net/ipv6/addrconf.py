@@ -374,7 +374,7 @@ def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
     net = dev.net
     conf_all = net.ipv6.devconf_all
     assert conf_all is not None
-    if not ifp.started:
+    if not ifp.started and not dev.is_loopback():
         ipv6_dev_mc_inc(idev, addrconf_addr_solict_mult(ifp.addr))
         ifp.started = True
     no_dad = (

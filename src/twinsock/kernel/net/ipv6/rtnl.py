@@ -7,7 +7,8 @@ from twinsock.kernel.net.core.netlink import NetlinkRequest, nla_u32
 from twinsock.kernel.net.core.rtnetlink import RtnetlinkInput, RtnlHandler
 from twinsock.kernel.net.ipv6.addrconf import Inet6Ifaddr, inet6_addr_add, inet6_addr_del
 from twinsock.kernel.net.ipv6.route import Fib6Config, Fib6Info, ip6_route_add, ip6_route_del
-from twinsock.uapi.errno import EINVAL, ENODEV, EOPNOTSUPP
+from twinsock.uapi.errno import EEXIST, EINVAL, ENODEV, EOPNOTSUPP
+from twinsock.uapi.netlink import NLM_F_EXCL, NLM_F_REPLACE
 from twinsock.uapi.rtnetlink import (
     IFA_ADDRESS,
     IFA_FLAGS,
@@ -67,6 +68,9 @@ class Addr6Handler(RtnlHandler):
             return -ENODEV
         if req.type == RTM_DELADDR:
             return inet6_addr_del(dev, addr, msg.prefix)
+        known = [] if dev.ip6_ptr is None else [ifa for ifa in dev.ip6_ptr.addr_list if ifa.addr == addr]
+        if known and req.flags & (NLM_F_EXCL | NLM_F_REPLACE) != NLM_F_REPLACE:
+            return req.refuse(-EEXIST, "address already assigned")
         flags = int.from_bytes(attributes.get(IFA_FLAGS, b"")[:4], "little") or msg.flags
         return inet6_addr_add(dev, addr, msg.prefix, flags)
 

@@ -615,7 +615,7 @@ class Inet6StreamOps(InetStreamOps):
 
 def tcpv6_init(kernel: Kernel) -> Tcp6Proto:
     """Register TCP over IPv6; IPv4's is registered before."""
-    prot = Tcp6Proto("TCPv6", 2624)
+    prot = Tcp6Proto("TCPv6", 2432)
     prot.sysctl_mem = kernel.sysctl_tcp_mem
     proto_register(kernel, prot)
     inet_register_protosw(kernel, AF_INET6, TcpProtosw(prot, Inet6StreamOps()))
