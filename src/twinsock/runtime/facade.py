@@ -476,7 +476,9 @@ class TwinSocket:
         return self._call(_POLLOUT, call)
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        """recv(2)."""
+        """recv(2); as in the socket module, no bytes are given without a call."""
+        if bufsize == 0:
+            return b""
         return self._recvfrom(bufsize, flags, None)
 
     def _recvfrom(self, bufsize: int, flags: int, addr: calls.UserSockaddr | None) -> bytes:
