@@ -160,8 +160,9 @@ class TcpFastopen(TcpFastopenOps):
         return 0
 
     def get_key(self, sk: TcpSock) -> bytes:
-        """Return the keys in use."""
-        return tcp_fastopen_context(sk.sk_net, sk).raw
+        """Return the keys of its own."""
+        own = sk.icsk_accept_queue.fastopenq.ctx
+        return own.raw if isinstance(own, FastopenContext) else b""
 
     def try_fastopen(self, sk: TcpSock, skb: TcpSkb, req: TcpRequestSock) -> tuple[TcpSock | None, bytes | None]:
         """Judge a SYN's cookie: (child or None, cookie to announce)."""

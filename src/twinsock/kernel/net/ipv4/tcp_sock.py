@@ -342,7 +342,7 @@ class TcpFastopenOps:
         return -EOPNOTSUPP
 
     def get_key(self, sk: TcpSock) -> bytes:
-        """Return the keys in use."""
+        """Return the keys that TCP_FASTOPEN_KEY gave the socket."""
         return b""
 
     def sendmsg(self, task: Task, sk: TcpSock, msg: Msghdr, uarg: UbufInfo | None) -> tuple[int, int]:

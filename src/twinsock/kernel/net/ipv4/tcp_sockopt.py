@@ -1,6 +1,7 @@
 """Socket options of TCP (Linux: do_tcp_setsockopt() and do_tcp_getsockopt() of net/ipv4/tcp.c; tcp(7)).
 
-Left out: TCP_REPAIR and what needs it, MD5 and TCP-AO keys, TCP_ULP (no upper-layer protocol exists), TCP_ZEROCOPY_RECEIVE."""
+Left out: TCP_REPAIR (Twin: D-tcp-6), MD5 and TCP-AO keys (Twin: D-tcp-7), TCP_ULP (no upper-layer protocol exists), mapping pages with
+TCP_ZEROCOPY_RECEIVE (Twin: D-tcp-8)."""
 
 from __future__ import annotations
 
@@ -14,16 +15,17 @@ from twinsock.kernel.net.ipv4.inet_csk import (
     inet_csk_reset_keepalive_timer,
 )
 from twinsock.kernel.net.ipv4.ip_sockglue import ip_getsockopt, ip_setsockopt
-from twinsock.kernel.net.ipv4.tcp import tcp_cleanup_rbuf, tcp_set_cork, tcp_set_nodelay
+from twinsock.kernel.net.ipv4.tcp import tcp_cleanup_rbuf, tcp_inq, tcp_set_cork, tcp_set_nodelay
 from twinsock.kernel.net.ipv4.tcp_cong_init import tcp_set_congestion_control
 from twinsock.kernel.net.ipv4.tcp_data import tcp_set_window_clamp
 from twinsock.kernel.net.ipv4.tcp_info import tcp_get_info
 from twinsock.kernel.net.ipv4.tcp_output import sk_stream_write_space, tcp_space_from_win
+from twinsock.kernel.net.ipv4.tcp_rto import tcp_set_rto
 from twinsock.kernel.net.ipv4.tcp_sock import M32, TCP_NAGLE_CORK, TCP_NAGLE_OFF, TcpSock
 from twinsock.kernel.net.ipv4.tcp_state import jiffies_to_usecs, tcp_clock_us, usecs_to_jiffies
 from twinsock.uapi import tcp as opt
 from twinsock.uapi.capability import CAP_NET_ADMIN
-from twinsock.uapi.errno import EFAULT, EINVAL, ENOENT, ENOPROTOOPT, EOPNOTSUPP, EPERM
+from twinsock.uapi.errno import EFAULT, EINVAL, ENOENT, ENOPROTOOPT, ENOTCONN, EOPNOTSUPP, EPERM
 from twinsock.uapi.socket import SOL_TCP
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED, TCP_LISTEN
 
@@ -37,7 +39,11 @@ MAX_TCP_SYNCNT: Final = 127
 MAX_TCP_KEEPIDLE: Final = 32767
 MAX_TCP_KEEPCNT: Final = 127
 TCP_FIN_TIMEOUT_MAX_S: Final = 120
+MAX_TCP_TX_DELAY_US: Final = (1 << 28) - 1
 TFO_CLIENT_ENABLE: Final = 1
+ZEROCOPY_RECEIVE_MIN: Final = 12
+ZEROCOPY_RECEIVE_SIZE: Final = 64
+TCP_REPAIR_WINDOW_SIZE: Final = 20
 
 
 def tcp_set_rcvlowat(sk: TcpSock, val: int) -> int:
@@ -203,17 +209,39 @@ def _set_locked(task: Task, sk: TcpSock, optname: int, val: int) -> int:
             return -EINVAL
         sk.recvmsg_inq = bool(val)
     elif optname == opt.TCP_TX_DELAY:
-        sk.tcp_tx_delay = val & M32
+        return _set_tx_delay(sk, val)
     elif optname in (opt.TCP_FASTOPEN, opt.TCP_FASTOPEN_CONNECT, opt.TCP_FASTOPEN_NO_COOKIE):
         return _set_fastopen(sk, optname, val)
-    elif optname == opt.TCP_REPAIR:
-        return -EPERM if not task.ns_capable(sk.sk_net.user_ns, CAP_NET_ADMIN) else -EOPNOTSUPP
-    elif optname in (opt.TCP_REPAIR_QUEUE, opt.TCP_QUEUE_SEQ, opt.TCP_TIMESTAMP, opt.TCP_REPAIR_WINDOW):
-        return -EPERM
-    elif optname == opt.TCP_REPAIR_OPTIONS:
-        return -EINVAL
     else:
-        return -ENOPROTOOPT
+        return _refuse(task, sk, optname)
+    return 0
+
+
+def _can_repair(task: Task, sk: TcpSock) -> bool:
+    return task.ns_capable(sk.sk_net.user_ns, CAP_NET_ADMIN) and sk.sk_state != TCP_LISTEN
+
+
+def _refuse(task: Task, sk: TcpSock, optname: int) -> int:
+    """Return the errno of an option that cannot be set: those of repair say EPERM outside of it."""
+    if optname in (opt.TCP_REPAIR, opt.TCP_REPAIR_QUEUE, opt.TCP_TIMESTAMP, opt.TCP_REPAIR_WINDOW):
+        return -EPERM
+    if optname == opt.TCP_QUEUE_SEQ:
+        return -EINVAL if sk.sk_state == TCP_CLOSE else -EPERM
+    if optname == opt.TCP_REPAIR_OPTIONS:
+        return -EINVAL
+    if optname == opt.TCP_AO_REPAIR and not _can_repair(task, sk):
+        return -EPERM
+    return -ENOPROTOOPT
+
+
+def _set_tx_delay(sk: TcpSock, val: int) -> int:
+    """Delay departures by `val` us: only the fq discipline does, which the twin has not, but the round trip is taken as that much longer."""
+    if val < 0 or val > MAX_TCP_TX_DELAY_US:
+        return -EINVAL
+    if sk.srtt_us and val != sk.tcp_tx_delay:
+        sk.srtt_us = max(1, sk.srtt_us + ((val - sk.tcp_tx_delay) << 3))
+        tcp_set_rto(sk)
+    sk.tcp_tx_delay = val
     return 0
 
 
@@ -286,12 +314,35 @@ def tcp_stream_getsockopt(task: Task, sk: TcpSock, level: int, optname: int, opt
         return 0, sk.fastopen_ops.get_key(sk)[:optlen]
     if optname == opt.TCP_SAVED_SYN:
         return _saved_syn(sk, optlen)
+    if optname == opt.TCP_ZEROCOPY_RECEIVE:
+        return _zerocopy_receive(task, sk, optval[:optlen])
+    if optname in (opt.TCP_REPAIR_QUEUE, opt.TCP_QUEUE_SEQ):
+        return -EINVAL, b""
+    if optname == opt.TCP_REPAIR_WINDOW:
+        return -EPERM if optlen == TCP_REPAIR_WINDOW_SIZE else -EINVAL, b""
+    if optname == opt.TCP_AO_REPAIR:
+        return -ENOPROTOOPT if _can_repair(task, sk) else -EPERM, b""
     found, val = _get_int(sk, optname)
     if not found:
         found, val = _get_int_late(sk, optname)
     if not found:
         return -ENOPROTOOPT, b""
     return 0, (val & M32).to_bytes(4, "little")[: min(optlen, 4)]
+
+
+def _zerocopy_receive(task: Task, sk: TcpSock, arg: bytes) -> tuple[int, bytes]:
+    """Read by mapping pages, `struct tcp_zerocopy_receive`: nothing can be mapped, so it tells how many bytes to read instead."""
+    if len(arg) < ZEROCOPY_RECEIVE_MIN:
+        return -EINVAL, b""
+    arg = arg[:ZEROCOPY_RECEIVE_SIZE]
+    if int.from_bytes(arg[:8], "little") & 4095:
+        return -EINVAL, b""
+    if sk.sk_state == TCP_LISTEN:
+        return -ENOTCONN, b""
+    inq = tcp_inq(sk)
+    skip = inq.to_bytes(4, "little")
+    answer = arg[:8] + bytes(4) + skip + skip + bytes(ZEROCOPY_RECEIVE_SIZE)
+    return 0, answer[: len(arg)]
 
 
 def _saved_syn(sk: TcpSock, optlen: int) -> tuple[int, bytes]:
