@@ -38,10 +38,10 @@ def packet(truesize: int) -> SkBuff:
 def test_small_use_stays_in_the_reserve_of_the_processor() -> None:
     sk = make_sock([1000, 2000, 3000])
     sk_memory_allocated_add(sk, 255)
-    assert sk.sk_prot.memory_allocated == 0
+    assert sk.sk_prot.counters.memory_allocated == 0
     sk_memory_allocated_add(sk, 1)
-    assert sk.sk_prot.memory_allocated == 256
-    assert sk.sk_prot.per_cpu_fw_alloc[0] == 0
+    assert sk.sk_prot.counters.memory_allocated == 256
+    assert sk.sk_prot.counters.per_cpu_fw_alloc[0] == 0
 
 
 def test_received_bytes_are_reserved_in_pages_and_given_back() -> None:
@@ -49,18 +49,18 @@ def test_received_bytes_are_reserved_in_pages_and_given_back() -> None:
     assert sk_rmem_schedule(sk, 5000)
     skb = packet(5000)
     skb_set_owner_r(skb, sk)
-    assert (sk.sk_rmem_alloc, sk.sk_forward_alloc, sk.sk_prot.per_cpu_fw_alloc[0]) == (5000, 3192, 2)
+    assert (sk.sk_rmem_alloc, sk.sk_forward_alloc, sk.sk_prot.counters.per_cpu_fw_alloc[0]) == (5000, 3192, 2)
     kfree_skb(skb)
-    assert (sk.sk_rmem_alloc, sk.sk_forward_alloc, sk.sk_prot.per_cpu_fw_alloc[0]) == (0, 0, 0)
+    assert (sk.sk_rmem_alloc, sk.sk_forward_alloc, sk.sk_prot.counters.per_cpu_fw_alloc[0]) == (0, 0, 0)
 
 
 def test_memory_above_the_maximum_is_refused() -> None:
     sk = make_sock([1, 2, 300])
     sk.sk_net.kernel.sysctl_mem_pcpu_rsv = 1
     assert sk_rmem_schedule(sk, 200 * 4096)
-    assert sk.sk_prot.memory_pressure == 1
+    assert sk.sk_prot.counters.memory_pressure == 1
     assert not sk_rmem_schedule(sk, 400 * 4096)
-    assert sk.sk_prot.memory_allocated == 200
+    assert sk.sk_prot.counters.memory_allocated == 200
 
 
 def test_a_socket_is_freed_after_the_last_packet_charged_to_it() -> None:

@@ -49,3 +49,10 @@ def test_a_transmit_delay_lengthens_the_round_trip_and_the_timeout() -> None:
     assert w.setsockopt(cfd, SOL_TCP, TCP_TX_DELAY, 0) == 0
     assert info_words(w, cfd)[15] == before[15]
     assert w.setsockopt(cfd, SOL_TCP, TCP_TX_DELAY, 1 << 28) == -EINVAL
+
+
+def test_tcp_counts_sockets_orphans_and_memory_of_both_families_together() -> None:
+    kernel = World().kernel
+    counters = {prot.name: prot.counters for prot in kernel.protos}
+    assert counters["TCP"] is counters["TCPv6"]
+    assert counters["UDP"] is counters["UDP-Lite"] is not counters["TCP"]

@@ -118,9 +118,9 @@ def test_memory_of_a_closed_socket_returns_to_the_protocol(task: Task) -> None:
     prot = sock_of(task, fd).sk_prot
     for _ in range(20):
         assert sys_sendto(task, sender, bytes(5000), 0, sockaddr(5000), 16) == 5000
-    assert prot.memory_allocated + sum(prot.per_cpu_fw_alloc) > 0
+    assert prot.counters.memory_allocated + sum(prot.counters.per_cpu_fw_alloc) > 0
     assert sys_close(task, fd) == 0
-    assert prot.memory_allocated + sum(prot.per_cpu_fw_alloc) == 0
+    assert prot.counters.memory_allocated + sum(prot.counters.per_cpu_fw_alloc) == 0
     assert task.net.udp_statistics[UDP_MIB_OUTDATAGRAMS] == 20
 
 

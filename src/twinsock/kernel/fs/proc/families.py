@@ -93,10 +93,10 @@ def protocols_seq_text(net: Net) -> str:
 
 def _proto_line(net: Net, prot: Proto) -> str:
     max_header, slab, operations = _PROTO_FACTS.get(prot.name, (prot.max_header, True, "n" * 18))
-    memory = -1 if prot.sysctl_mem is None else prot.memory_allocated
+    memory = -1 if prot.sysctl_mem is None else prot.counters.memory_allocated
     pressure = "NI"
     if operations[17] == "y":
-        pressure = "yes" if prot.memory_pressure else "no"
+        pressure = "yes" if prot.counters.memory_pressure else "no"
     flags = "  ".join(operations)
     return (
         f"{prot.name:<9} {prot.obj_size:4d} {net.prot_inuse[prot.inuse_idx]:6d}  {memory:6d}   {pressure:<3} {max_header:6d}   "

@@ -183,6 +183,17 @@ def sk_del_node_init(sk: SockCommon) -> bool:
     return True
 
 
+class ProtoCounters:
+    """What the protocols of one transport count together, for all namespaces: TCP and TCPv6 share one, as UDP and its kin do."""
+
+    def __init__(self) -> None:
+        self.sockets_allocated = 0
+        self.memory_allocated = 0  # pages
+        self.orphan_count = 0
+        self.memory_pressure = 0
+        self.per_cpu_fw_alloc = [0, 0]  # pages charged on a processor and not yet in memory_allocated
+
+
 class Proto:
     """`struct proto`: what a protocol does for its sockets; one object per kernel, with the protocol's global counters."""
 
@@ -190,12 +201,8 @@ class Proto:
         self.name = name
         self.obj_size = obj_size  # the column of /proc/net/protocols
         self.inuse_idx = -1  # index into Net.prot_inuse, given at registration
-        self.sockets_allocated = 0
-        self.memory_allocated = 0  # pages
-        self.orphan_count = 0
-        self.memory_pressure = 0
+        self.counters = ProtoCounters()
         self.max_header = 0
-        self.per_cpu_fw_alloc = [0, 0]  # pages charged on a processor and not yet in memory_allocated
         self.sysctl_mem: list[int] | None = None  # min, pressure, max in pages; None: no accounting
         self.no_autobind = False
         self.memory_pressures_mib = -1  # LINUX_MIB_*MEMORYPRESSURES, -1: none
@@ -311,14 +318,14 @@ class Proto:
 
     def leave_memory_pressure(self) -> None:
         """Memory is below its minimum again."""
-        self.memory_pressure = 0
+        self.counters.memory_pressure = 0
 
     def enter_memory_pressure(self, sk: Sock) -> None:
         """Memory is above the pressure mark."""
-        if not self.memory_pressure:
+        if not self.counters.memory_pressure:
             if self.memory_pressures_mib >= 0:
                 sk.sk_net.net_statistics[self.memory_pressures_mib] += 1
-            self.memory_pressure = 1
+            self.counters.memory_pressure = 1
 
 
 class Sock(SockCommon):

@@ -134,9 +134,9 @@ def __sk_mem_raise_allocated(sk: Sock, size: int, pages: int, kind: int) -> bool
     if limits is None:
         return True
     sk_memory_allocated_add(sk, pages)
-    allocated = prot.memory_allocated
+    allocated = prot.counters.memory_allocated
     if allocated <= limits[0]:
-        if prot.memory_pressure:
+        if prot.counters.memory_pressure:
             prot.leave_memory_pressure()
         return True
     if allocated > limits[1]:
@@ -161,10 +161,10 @@ def _granted_below_max(sk: Sock, kind: int, limit: int) -> bool:
         used = sk.sk_wmem_queued if sk.sk_type == SOCK_STREAM else sk.sk_wmem_alloc
         if used < low:
             return True
-    if not prot.memory_pressure:
+    if not prot.counters.memory_pressure:
         return True
     held = sk.sk_wmem_queued + sk.sk_rmem_alloc + sk.sk_forward_alloc
-    return limit > prot.sockets_allocated * ((held + SK_MEM_QUANTUM - 1) >> _PAGE_SHIFT)
+    return limit > prot.counters.sockets_allocated * ((held + SK_MEM_QUANTUM - 1) >> _PAGE_SHIFT)
 
 
 def sk_stream_moderate_sndbuf(sk: Sock) -> None:
@@ -176,7 +176,7 @@ def sk_stream_moderate_sndbuf(sk: Sock) -> None:
 def __sk_mem_reduce_allocated(sk: Sock, pages: int) -> None:
     sk_memory_allocated_sub(sk, pages)
     prot = sk.sk_prot
-    if prot.memory_pressure and prot.sysctl_mem is not None and prot.memory_allocated < prot.sysctl_mem[0]:
+    if prot.counters.memory_pressure and prot.sysctl_mem is not None and prot.counters.memory_allocated < prot.sysctl_mem[0]:
         prot.leave_memory_pressure()
 
 
@@ -191,11 +191,11 @@ def sk_memory_allocated_sub(sk: Sock, pages: int) -> None:
 
 
 def _account(prot: Proto, pages: int, cpu: int, reserve: int) -> None:
-    value = prot.per_cpu_fw_alloc[cpu] + pages
+    value = prot.counters.per_cpu_fw_alloc[cpu] + pages
     if value >= reserve or value <= -reserve:
-        prot.memory_allocated += value
+        prot.counters.memory_allocated += value
         value = 0
-    prot.per_cpu_fw_alloc[cpu] = value
+    prot.counters.per_cpu_fw_alloc[cpu] = value
 
 
 # Sending

@@ -83,5 +83,6 @@ def inet_init(kernel: Kernel) -> None:
     kernel.ping_hook4 = PingHook(table)
     lite = UdpProto("UDP-Lite", 1344, udp_input)
     lite.sysctl_mem = udp.sysctl_mem
+    lite.counters = udp.counters
     udp_register(kernel, AF_INET, lite, UdpProtosw(SOCK_DGRAM, IPPROTO_UDPLITE, InetDgramOps(), INET_PROTOSW_PERMANENT))
     kernel.inet_protos[IPPROTO_UDPLITE] = UdpProtocol(IPPROTO_UDPLITE)

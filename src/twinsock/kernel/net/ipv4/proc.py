@@ -4,6 +4,7 @@ Left out: the MPTcpExt lines, which a kernel without MPTCP does not have."""
 
 from __future__ import annotations
 
+from twinsock.kernel.net.core.sock import ProtoCounters
 from twinsock.uapi.snmp import (
     ICMP_NAMES,
     IP_NAMES,
@@ -36,23 +37,22 @@ def sock_prot_inuse_get(net: Net, name: str) -> int:
     return sum([net.prot_inuse[prot.inuse_idx] for prot in protos_named(net.kernel, name)])
 
 
-def proto_memory_allocated(kernel: Kernel, *names: str) -> int:
-    """Return the pages that protocols hold, as shown."""
-    return sum([prot.memory_allocated for prot in protos_named(kernel, *names)])
+def proto_counters(kernel: Kernel, name: str) -> ProtoCounters:
+    """Return what a transport counts for all its protocols."""
+    prots = protos_named(kernel, name)
+    return prots[0].counters if prots else ProtoCounters()
 
 
 def sockstat_seq_show(net: Net) -> str:
     """Return /proc/net/sockstat."""
     kernel = net.kernel
-    tcp = protos_named(kernel, "TCP", "TCPv6")
-    orphans = sum([prot.orphan_count for prot in tcp])
-    sockets = sum([prot.sockets_allocated for prot in tcp])
+    tcp = proto_counters(kernel, "TCP")
     fqdir = net.ipv4.fqdir
     return (
         f"sockets: used {net.sockets_used}\n"
-        f"TCP: inuse {sock_prot_inuse_get(net, 'TCP')} orphan {orphans} tw {net.ipv4.tw_count} alloc {sockets} "
-        f"mem {proto_memory_allocated(kernel, 'TCP', 'TCPv6')}\n"
-        f"UDP: inuse {sock_prot_inuse_get(net, 'UDP')} mem {proto_memory_allocated(kernel, 'UDP', 'UDPv6')}\n"
+        f"TCP: inuse {sock_prot_inuse_get(net, 'TCP')} orphan {tcp.orphan_count} tw {net.ipv4.tw_count} alloc {tcp.sockets_allocated} "
+        f"mem {tcp.memory_allocated}\n"
+        f"UDP: inuse {sock_prot_inuse_get(net, 'UDP')} mem {proto_counters(kernel, 'UDP').memory_allocated}\n"
         f"UDPLITE: inuse {sock_prot_inuse_get(net, 'UDP-Lite')}\n"
         f"RAW: inuse {sock_prot_inuse_get(net, 'RAW')}\n"
         f"FRAG: inuse {0 if fqdir is None else fqdir.nqueues()} memory {0 if fqdir is None else fqdir.mem}\n"

@@ -147,7 +147,7 @@ def _adjudge_to_death(sk: TcpSock) -> None:
     """The file is gone: make the connection an orphan, or end it."""
     state = sk.sk_state
     sock_orphan(sk)
-    sk.sk_prot.orphan_count += 1
+    sk.sk_prot.counters.orphan_count += 1
     sk.sk_orphaned = True
     if sk.sk_backlog:
         __release_sock(sk)
@@ -167,7 +167,7 @@ def _adjudge_to_death(sk: TcpSock) -> None:
             else:
                 tcp_time_wait(sk, TCP_FIN_WAIT2, tmo)
                 return
-    if sk.sk_state != TCP_CLOSE and sk.sk_prot.orphan_count > net.kernel.sysctl_tcp_max_orphans:
+    if sk.sk_state != TCP_CLOSE and sk.sk_prot.counters.orphan_count > net.kernel.sysctl_tcp_max_orphans:
         tcp_set_state(sk, TCP_CLOSE)
         tcp_send_active_reset(sk)
         net.net_statistics[LINUX_MIB_TCPABORTONMEMORY] += 1
@@ -293,7 +293,7 @@ def inet_child_forget(child: TcpSock, req: TcpRequestSock) -> None:
     """Abort a child that nobody will accept."""
     tcp_disconnect(child)
     child.sock_set_flag(SOCK_DEAD)
-    child.sk_prot.orphan_count += 1
+    child.sk_prot.counters.orphan_count += 1
     child.sk_orphaned = True
     if req.tfo_listener:
         child.fastopen_rsk = None

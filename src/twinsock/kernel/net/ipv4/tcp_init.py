@@ -94,7 +94,7 @@ class TcpProto(InetCskProto):
             reqsk_fastopen_remove(tsk, False)
         tcp_free_fastopen_req(tsk)
         tsk.saved_syn = None
-        self.sockets_allocated -= 1
+        self.counters.sockets_allocated -= 1
 
     def shutdown(self, sk: Sock, how: int) -> None:
         """shutdown(2)."""
@@ -124,7 +124,7 @@ class TcpProtosw(InetProtosw):
 
     def new_sock(self, net: Net, family: int, protocol: int) -> InetSock:
         """sk_prot_alloc()."""
-        self.prot.sockets_allocated += 1
+        self.prot.counters.sockets_allocated += 1
         return TcpSock(net, family, self.prot, SOCK_STREAM, IPPROTO_TCP)
 
 

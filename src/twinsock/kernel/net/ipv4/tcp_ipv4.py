@@ -384,7 +384,7 @@ def tcp_child_finish(newsk: TcpSock, sk: TcpSock, dst: Dst) -> None:
     tcp_sync_mss(newsk, dst.mtu)
     newsk.advmss = tcp_mss_clamp(sk, dst.advmss())
     tcp_initialize_rcv_mss(newsk)
-    newsk.sk_prot.sockets_allocated += 1
+    newsk.sk_prot.counters.sockets_allocated += 1
 
 
 def tcp_init_sock_fields(sk: TcpSock) -> None:

@@ -299,7 +299,7 @@ def _forget(child: TcpSock) -> None:
     """Abort a child that nobody will accept."""
     child.sk_prot.disconnect(child, 0)
     child.sock_set_flag(SOCK_DEAD)
-    child.sk_prot.orphan_count += 1
+    child.sk_prot.counters.orphan_count += 1
     child.sk_orphaned = True
     inet_csk_destroy_sock(child)
 

@@ -121,7 +121,7 @@ def tcp_receive_window(sk: TcpSock) -> int:
 
 def tcp_under_memory_pressure(sk: TcpSock) -> bool:
     """Tell whether all TCP sockets together use more than tcp_mem[1]."""
-    return bool(sk.sk_prot.memory_pressure)
+    return bool(sk.sk_prot.counters.memory_pressure)
 
 
 def tcp_adjust_rcv_ssthresh(sk: TcpSock) -> None:

@@ -235,7 +235,7 @@ def _refuse(task: Task, sk: TcpSock, optname: int) -> int:
 
 
 def _set_tx_delay(sk: TcpSock, val: int) -> int:
-    """Delay departures by `val` us: only the fq discipline does, which the twin has not, but the round trip is taken as that much longer."""
+    """Delay departures by `val` us: only the fq discipline does, which the twin has not; the round trip is taken to be longer."""
     if val < 0 or val > MAX_TCP_TX_DELAY_US:
         return -EINVAL
     if sk.srtt_us and val != sk.tcp_tx_delay:

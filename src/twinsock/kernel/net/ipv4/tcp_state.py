@@ -226,7 +226,7 @@ def inet_csk_destroy_sock(sk: TcpSock) -> None:
     sk.sk_rmem_alloc = 0
     if sk.sk_orphaned:
         sk.sk_orphaned = False
-        prot.orphan_count -= 1
+        prot.counters.orphan_count -= 1
     sock_put(sk)
 
 

@@ -186,7 +186,7 @@ def tcp_out_of_resources(sk: TcpSock, do_reset: bool) -> bool:
         shift += 1
     if sk.sk_err_soft:
         shift += 1
-    if prot.orphan_count << shift > sk.sk_net.kernel.sysctl_tcp_max_orphans:
+    if prot.counters.orphan_count << shift > sk.sk_net.kernel.sysctl_tcp_max_orphans:
         if tcp_jiffies32(sk) - sk.lsndtime <= TCP_TIMEWAIT_LEN_S * sk.sk_net.kernel.clock.hz or (not sk.snd_wnd and not sk.packets_out):
             do_reset = True
         if do_reset:

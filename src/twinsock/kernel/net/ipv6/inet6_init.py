@@ -43,6 +43,7 @@ def inet6_init(kernel: Kernel) -> None:
             if prot4.name == name4 and isinstance(prot4, UdpProto):
                 prot.prot4 = prot4
                 prot.sysctl_mem = prot4.sysctl_mem
+                prot.counters = prot4.counters
         prot.ops4 = InetDgramOps()
         udp_register(kernel, AF_INET6, prot, UdpProtosw(SOCK_DGRAM, protocol, Inet6DgramOps(), INET_PROTOSW_PERMANENT))
         kernel.inet6_protos[protocol] = Udp6Protocol(protocol)

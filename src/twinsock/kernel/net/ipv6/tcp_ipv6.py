@@ -617,6 +617,9 @@ def tcpv6_init(kernel: Kernel) -> Tcp6Proto:
     """Register TCP over IPv6; IPv4's is registered before."""
     prot = Tcp6Proto("TCPv6", 2432)
     prot.sysctl_mem = kernel.sysctl_tcp_mem
+    for prot4 in kernel.protos:
+        if prot4.name == "TCP":
+            prot.counters = prot4.counters
     proto_register(kernel, prot)
     inet_register_protosw(kernel, AF_INET6, TcpProtosw(prot, Inet6StreamOps()))
     kernel.inet6_protos[IPPROTO_TCP] = TcpProtocol6()
