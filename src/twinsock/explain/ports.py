@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from twinsock.explain.findings import NOTE, WRONG, Finding
 from twinsock.explain.twin import AdoptedHost
-from twinsock.explain.words import TIMER_TIME_WAIT, show_endpoint
+from twinsock.explain.words import show_endpoint
 from twinsock.kernel.net.ipv4.adopt import new_tcp_sock, new_udp_sock, set_addresses
 from twinsock.kernel.net.ipv4.inet_connection_sock import (
     inet_bhash2_addr_any_conflict,
@@ -20,15 +20,13 @@ from twinsock.kernel.net.ipv4.inet_hash_connect import connect_may_use_port, ine
 from twinsock.kernel.net.ipv4.inet_hashtables import inet_bind_bucket_find, tcp_hashinfo
 from twinsock.kernel.net.ipv4.udp_table import udp_lib_port_in_use, udp_table
 from twinsock.uapi.socket import AF_INET, AF_INET6
-from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.inspect.facts import Snapshot
-    from twinsock.inspect.records import SocketRecord
+    from twinsock.inspect.findings import RangeFacts
 
 LITTLE = 0.1
-_MAPPED = bytes(10) + b"\xff\xff"
 _MINUTE_NS = 60_000_000_000
 
 
@@ -53,17 +51,18 @@ class Destination:
 class PortUse:
     """The use of the range in one namespace."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        low, high = snapshot.sysctls.port_range
+    def __init__(self, facts: RangeFacts) -> None:
+        sysctls = facts.snapshot.sysctls
+        low, high = sysctls.port_range
         self.low = low
         self.high = high
         self.size = high - low + 1
-        self.reserved = len([1 for port in range(low, high + 1) if snapshot.sysctls.is_reserved(port)])
+        self.reserved = len([1 for port in range(low, high + 1) if sysctls.is_reserved(port)])
         self.odd = self.size % 2 == 1 and self.size > 1  # each attempt leaves one port out, which depends on where it starts
-        self.listening = 0  # ports that belong to somebody, and are in no destination's use: each counted once
-        self.bound = 0
-        self.server_side = 0  # ports whose owners accepted connections, or were bound before they connected
-        self.connected = 0  # ports that connect(2) chose; other destinations may have them too
+        self.listening = facts.listening  # ports by owner, each counted once
+        self.bound = facts.bound
+        self.server_side = facts.server_side  # of accepted connections, or bound before they connected
+        self.connected = facts.connected  # that connect(2) chose; other destinations may have them too
         self.bind_left = 0
         self.bind_even_left = 0
         self.udp_used = 0
@@ -116,104 +115,31 @@ class RangeTwin(AdoptedHost):
         return [port for port in self.ports if not inet_is_local_reserved_port(self.net, port) and not udp_lib_port_in_use(sk, table, port)]
 
 
-def port_use(tcp: Snapshot, udp: Snapshot, top: int, to: Destination | None = None) -> PortUse:
+def port_use(tcp: RangeFacts, udp: RangeFacts, top: int, to: Destination | None = None) -> PortUse:
     """Work out the use of the range; `top` destinations, or the one asked about, are computed to the port."""
     use = PortUse(tcp)
-    _owners(use, tcp)
-    counted = _destinations(tcp)
+    for found in tcp.destinations:
+        one = Destination(found.source, found.address, found.port)
+        one.used, one.time_wait = found.used, found.time_wait
+        if to is None:
+            use.destinations.append(one)
+        elif (one.source, one.address, one.port) == (to.source, to.address, to.port):
+            to.used, to.time_wait = one.used, one.time_wait
     if to is not None:
-        for one in counted:
-            if (one.address, one.port) == (to.address, to.port) and one.source == to.source:
-                to.used, to.time_wait = one.used, one.time_wait
         use.destinations = [to]
-    else:
-        use.destinations = counted
-    _drop_alike(tcp, use.destinations[:top])
-    twin = RangeTwin(tcp)
+    twin = RangeTwin(tcp.snapshot)
     use.bind_left, use.bind_even_left = _even(twin.bind_left())
     for one in use.destinations[:top]:
         one.left, one.even_left = _even(twin.connect_left(one.source, one.address, one.port))
     use.destinations[:top] = sorted(use.destinations[:top], key=lambda one: one.left)
-    other = RangeTwin(udp)
-    use.udp_left = len(other.udp_left())
-    use.udp_used = len({record.local_port for record in udp.sockets})
+    use.udp_left = len(RangeTwin(udp.snapshot).udp_left())
+    use.udp_used = udp.used_ports
     return use
-
-
-def _drop_alike(snapshot: Snapshot, destinations: list[Destination]) -> None:
-    """Keep, of the sockets that are alike to every question asked here, one for each port.
-
-    A wildcard bind() meets them all alike, and connect() asks who made the port's owners; single connections only
-    matter to their own destination.
-    """
-    asked = {(one.source, one.address, one.port) for one in destinations}
-    seen: set[tuple[int, int, int, bool, bool]] = set()
-    kept: list[int] = []
-    for index, record in enumerate(snapshot.sockets):
-        made = index in snapshot.connect_made
-        alike = (record.local_port, record.ifindex, record.family, bool(record.v6only), made)
-        if alike not in seen or (_plain(record.local), _plain(record.remote), record.remote_port) in asked:
-            seen.add(alike)
-            kept.append(index)
-    snapshot.connect_made = {new for new, old in enumerate(kept) if old in snapshot.connect_made}
-    snapshot.sockets = [snapshot.sockets[index] for index in kept]
-    snapshot.counts = [snapshot.counts[index] for index in kept]
-    snapshot.flags = [snapshot.flags[index] for index in kept]
 
 
 def _even(ports: list[int]) -> tuple[int, int]:
     """Count ports, and the even ones."""
     return len(ports), len([1 for port in ports if port % 2 == 0])
-
-
-def _owners(use: PortUse, snapshot: Snapshot) -> None:
-    """Sort the ports by who owns them; the strictest owner decides."""
-    listening: set[int] = set()
-    bound: set[int] = set()
-    made: set[int] = set()
-    other: set[int] = set()
-    for index, record in enumerate(snapshot.sockets):
-        if record.state == TCP_LISTEN:
-            listening.add(record.local_port)
-        elif record.state == TCP_CLOSE:
-            bound.add(record.local_port)
-        elif index in snapshot.connect_made:
-            made.add(record.local_port)
-        else:
-            other.add(record.local_port)
-    use.listening = len(listening)
-    use.bound = len(bound - listening)
-    use.server_side = len(other - bound - listening)
-    use.connected = len(made - other - bound - listening)
-
-
-def _plain(address: bytes) -> bytes:
-    """Write an IPv4 address in IPv6 clothes as IPv4."""
-    return address[12:] if address[:12] == _MAPPED and len(address) == 16 else address
-
-
-def _destinations(snapshot: Snapshot) -> list[Destination]:
-    """Count the connections that connect(2) gave a port of the range, by source and destination, the most first."""
-    found: dict[tuple[bytes, bytes, int], Destination] = {}
-    seen: set[tuple[bytes, bytes, int, int]] = set()
-    for index, record in enumerate(snapshot.sockets):
-        if not record.remote_port or not _is_client(snapshot, index, record):
-            continue
-        key = (_plain(record.local), _plain(record.remote), record.remote_port)
-        if (*key, record.local_port) in seen:
-            continue
-        seen.add((*key, record.local_port))
-        one = found.get(key)
-        if one is None:
-            one = found[key] = Destination(*key)
-        one.used += 1
-        one.time_wait += record.timer == TIMER_TIME_WAIT
-    return sorted(found.values(), key=lambda one: (-one.used, one.address, one.port))
-
-
-def _is_client(snapshot: Snapshot, index: int, record: SocketRecord) -> bool:
-    """Tell whether connect(2) chose the port."""
-    return index in snapshot.connect_made
 
 
 def judge(use: PortUse, to: bool) -> list[Finding]:

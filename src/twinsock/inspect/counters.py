@@ -11,18 +11,19 @@ def parse_snmp(text: bytes) -> dict[str, dict[str, int]]:
     """Parse pairs of lines `Group: names` and `Group: values`; what is no number is left out."""
     groups: dict[str, dict[str, int]] = {}
     names: list[str] = []
+    named = ""
     for line in text.decode("ascii", "replace").splitlines():
         title, colon, rest = line.partition(":")
         words = rest.split()
         if not colon or not words:
             continue
-        if words[0].lstrip("-").isdecimal():
+        if not words[0].lstrip("-").isdecimal():
+            named, names = title, words
+        elif named == title:
             group = groups.setdefault(title, {})
             for name, word in zip(names, words, strict=False):
                 if word.lstrip("-").isdecimal():
                     group[name] = int(word)
-        else:
-            names = words
     return groups
 
 

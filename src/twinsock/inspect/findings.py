@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from twinsock.inspect.facts import Snapshot
     from twinsock.inspect.records import SocketRecord
     from twinsock.inspect.unix import UnixRecord
 
@@ -105,3 +106,28 @@ class LeakSnapshot:
         self.processes: dict[int, LeakProcess] = {}
         self.hidden = False  # a namespace could not be read
         self.hidden_processes = 0
+
+
+class DestinationUse:
+    """Connections from one source address to one destination whose port connect(2) chose. IPv4 addresses are 4 bytes."""
+
+    def __init__(self, source: bytes, address: bytes, port: int) -> None:
+        self.source = source
+        self.address = address
+        self.port = port
+        self.used = 0
+        self.time_wait = 0  # of these
+
+
+class RangeFacts:
+    """Who uses the automatic range of a namespace."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot  # its sockets are those that matter, not all
+        self.owned: set[int] = set()  # ports that somebody listens on or has bound
+        self.used_ports = 0
+        self.listening = 0  # ports by owner, each once
+        self.bound = 0
+        self.server_side = 0
+        self.connected = 0
+        self.destinations: list[DestinationUse] = []

@@ -45,7 +45,7 @@ def take_connect_snapshot(port: KernelPort, files: Files, question: Question) ->
     here = bc_and(bc_port(INET_DIAG_BC_S_GE, low), bc_port(INET_DIAG_BC_S_LE, high))
     add_sockets(port, snapshot, here, keep_all=True)
     if question.protocol != IPPROTO_UDP:
-        mark_automatic(port, snapshot, bc_and(here, bc_autobound()))
+        _mark_automatic(port, snapshot, bc_and(here, bc_autobound()))
     if snapshot.way.type == RTN_LOCAL:
         _find_listeners(port, snapshot)
     return snapshot
@@ -79,7 +79,7 @@ def find_way(port: KernelPort, snapshot: Snapshot) -> Way:
     return way
 
 
-def mark_automatic(port: KernelPort, snapshot: Snapshot, bytecode: bytes) -> None:
+def _mark_automatic(port: KernelPort, snapshot: Snapshot, bytecode: bytes) -> None:
     """Find the sockets whose port connect(2) chose: chosen by the kernel, connected, and nobody is bound to it."""
     bound = {record.local_port for record in snapshot.sockets if record.state in (TCP_LISTEN, TCP_CLOSE)}
     chosen: set[int] = set()

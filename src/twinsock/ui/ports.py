@@ -100,18 +100,19 @@ def _destination(text: str) -> Question:
 def _examine(tool: Tool, namespace: Namespace, top: int, to: Question | None) -> Space:
     """Read one namespace and work out what is left. Raises OSError."""
     from twinsock.explain.ports import Destination, judge, port_use
-    from twinsock.inspect.gather_ports import take_range_snapshot
+    from twinsock.inspect.gather_ports import take_range
     from twinsock.uapi.errno import ERRNO_NAMES
 
     netns = 0 if namespace.own else namespace.inode
-    tcp = take_range_snapshot(tool.port, netns, 6, to)
-    udp = take_range_snapshot(tool.port, netns, 17)
+    tcp = take_range(tool.port, netns, 6, max(top, 1), to)
+    udp = take_range(tool.port, netns, 17, 0)
+    way = tcp.snapshot.way
     wanted: Destination | None = None
     problem = ""
     if to is not None:
-        wanted = Destination(tcp.way.source, tcp.way.address, to.port)
-        if tcp.way.errno:
-            name = ERRNO_NAMES.get(tcp.way.errno, str(tcp.way.errno))
+        wanted = Destination(way.source, way.address, to.port)
+        if way.errno:
+            name = ERRNO_NAMES.get(way.errno, str(way.errno))
             problem = f"there is no way to {wanted.name()}: connect() fails with {name} whatever ports are left"
     use = port_use(tcp, udp, max(top, 1), wanted)
     return Space(namespace, use, judge(use, to is not None), problem)
