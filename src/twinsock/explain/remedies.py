@@ -142,7 +142,7 @@ def _owners(search: Search) -> None:
             if action not in actions:
                 actions.append(action)
                 names.append(name)
-        gone.update(_alike(search, blocker))
+        gone.update(_alike(search, blocker) - {search.question.held})
     if any(blocker.ghost_kind == HIDDEN for blocker in search.report.blockers):
         command = f"sudo twinsock why {quote(show_target(search.question))}{_option_words(search.question)}"
         search.add(command, "root sees which process it is, and its reuse flags", False)

@@ -84,8 +84,12 @@ def _in_use(report: Report, snapshot: Snapshot, attempt: Attempt, where: str) ->
     others = len(blockers) - 1
     more = f", and {others} more {'is' if others == 1 else 'are'} in the way" if others else ""
     report.sentence = f"{_holder_phrase(first)} {_does(first)} {first.local}{more}."
-    if attempt.call == "listen":
-        report.sentence += " bind() itself succeeds: the rules are applied again by listen(), and there only others' state counts."
+    if report.question.held >= 0:
+        local = show_endpoint(snapshot.sockets[report.question.held].local, report.question.port)
+        report.sentence = (
+            f"{snapshot.task.comm} (pid {snapshot.task.pid}) has bound {local} already (descriptor {report.question.held_fd}), and its "
+            f"listen() is refused: {report.sentence} Sockets with SO_REUSEADDR share a port only until one of them listens."
+        )
     if report.result == UNKNOWN:
         report.sentence = f"refused, unless the socket in the way had {report.unless}, which needs root to see. " + report.sentence
 

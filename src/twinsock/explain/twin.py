@@ -89,11 +89,14 @@ class AdoptedHost:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        self._adopted: dict[int, SockCommon] = {}  # of the last try, by index into Snapshot.sockets
 
     def attempt(self, question: Question, flags: list[int], without: frozenset[int] = frozenset()) -> Attempt:
         """Try the question's calls with these reuse flags of the other sockets, some of which may be left out."""
         attempt = Attempt()
         task = self.snapshot.task
+        if question.held >= 0 and question.port == self.snapshot.question.port:
+            return self._listen_only(question, flags, without)
         if task.fds_max >= 0 and task.fds_open >= task.fds_max:
             return attempt.fail("socket", EMFILE, ["__sys_socket", "get_unused_fd_flags"])
         if self.snapshot.missing_device and self.snapshot.missing_device == question.device:
@@ -180,6 +183,21 @@ class AdoptedHost:
         attempt.port = sk.sk_num
         if not question.listen or question.protocol == IPPROTO_UDP:
             return
+        self._listen(sk, attempt, witness)
+
+    def _listen_only(self, question: Question, flags: list[int], without: frozenset[int]) -> Attempt:
+        """Try listen(2) on a socket that is bound already."""
+        attempt = Attempt()
+        net = self._net()
+        witness = Witness(self._load(net, question, flags, without))
+        net.bind_observer = witness
+        attempt.port = question.port
+        self._listen(self._adopted[question.held], attempt, witness)
+        attempt.hits = witness.hits
+        return attempt
+
+    def _listen(self, sk: SockCommon, attempt: Attempt, witness: Witness) -> None:
+        """Call listen(2)."""
         from twinsock.kernel.net.ipv4.inet_connection_sock import InetConnectionSock, inet_csk_listen_start
 
         assert isinstance(sk, InetConnectionSock)
@@ -264,6 +282,7 @@ class AdoptedHost:
             sk = _adopt_udp(net, record, flags[index]) if udp else _adopt_tcp(net, record, flags[index], made)
             if sk is not None:
                 indices[id(sk)] = index
+                self._adopted[index] = sk
         self._kept = net  # ids stay valid as long as the sockets live
         return indices
 

@@ -48,6 +48,15 @@ def explain(snapshot: Snapshot) -> Report:
         report.elsewhere = describe_elsewhere(snapshot)
     host = AdoptedHost(snapshot)
     outcome = ask(host, question)
+    if question.listen and question.port and snapshot.sockets:
+        from twinsock.explain import held
+
+        refused = held.ask_own_listen(report, host) if question.pid else None
+        if refused is not None:
+            question, outcome = refused
+            report.question = snapshot.question = question
+        elif outcome.result != OK and not question.pid:
+            held.note_waiting(report, snapshot)
     attempt = outcome.worst
     if attempt.hits:
         attempt.hits = all_hits(host, question, attempt)
@@ -62,7 +71,7 @@ def explain(snapshot: Snapshot) -> Report:
         doubt_programs(report, snapshot.task)
     else:
         _describe_failure(report, snapshot, host, attempt)
-    if question.port and (report.result != OK or snapshot.sockets):
+    if question.port and question.held < 0 and (report.result != OK or snapshot.sockets):
         report.variants = variants(host, question, outcome)
     return report
 
@@ -118,7 +127,7 @@ def all_hits(twin: AdoptedHost, question: Question, first: Attempt) -> list[tupl
     while attempt.hits and attempt.errno == first.errno and len(found) < HITS_MAX:
         found += attempt.hits
         kinds = [_kind(snapshot, index) for index, _rule in attempt.hits]
-        gone = {index for index in range(len(snapshot.sockets)) if _kind(snapshot, index) in kinds}
+        gone = {index for index in range(len(snapshot.sockets)) if _kind(snapshot, index) in kinds and index != question.held}
         alike = [index for index in sorted(gone - without) if index not in [hit for hit, _rule in attempt.hits]]
         found += [(index, attempt.hits[kinds.index(_kind(snapshot, index))][1]) for index in alike]
         without |= gone

@@ -71,7 +71,7 @@ def show_reuse(flags: int) -> str:
     if flags < 0:
         return "reuse flags hidden"
     names = [name for bit, name in ((REUSEADDR, "SO_REUSEADDR"), (REUSEPORT, "SO_REUSEPORT")) if flags & bit]
-    return " and ".join(names) if names else "no reuse flags"
+    return f"it has {' and '.join(names)} set" if names else "no reuse flags"
 
 
 def options_of(question: Question) -> str:
@@ -126,7 +126,7 @@ def stop_commands(blocker: Blocker) -> list[tuple[str, str]]:
             found.append((f"{engine} stop {ident}", f"container {ident}"))
         elif holder.unit.endswith(".service") and holder.pid != 1:
             found.append((f"systemctl stop {quote(holder.unit)}", holder.unit))
-        elif holder.pid == 1:
+        elif holder.pid == 1 and holder.comm.startswith("systemd"):
             found.append(("systemctl list-sockets", "the socket unit it shows for this address (systemctl stop NAME.socket)"))
         else:
             found.append((f"kill {holder.pid}", name))

@@ -45,6 +45,8 @@ class Question:
         self.transparent = False
         self.device = ""
         self.listen = True
+        self.held = -1  # index into Snapshot.sockets of a socket that is bound already: the question is about its listen()
+        self.held_fd = -1  # its descriptor
         self.uid = -1  # -1: the caller's, or that of `pid`
         self.pid = 0  # 0: the caller
         self.netns = 0  # inode of the namespace, 0: the caller's or that of `pid`

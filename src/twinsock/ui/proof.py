@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 def add_proof(report: Report) -> None:
     """Try it and add what the kernel said. Raises OSError."""
+    if report.question.held >= 0:
+        report.proof = "not tried: listen() on the process's own socket would change that socket."
+        return
     tried = prove(attempt_of(report.question))
     if not tried.tried:
         report.proof = f"could not be tried: {tried.text}"

@@ -69,6 +69,7 @@ def _question(question: Question) -> dict[str, object]:
         "freebind": question.freebind,
         "transparent": question.transparent,
         "listen": question.listen,
+        "own_fd": question.held_fd if question.held >= 0 else None,
         "uid": None if question.uid < 0 else question.uid,
         "pid": question.pid or None,
         "netns": question.netns or None,
