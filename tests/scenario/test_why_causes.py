@@ -220,7 +220,7 @@ def test_time_wait_and_a_new_listener_on_another_address_are_both_in_the_way(in_
 
 def test_sockets_of_a_vrf_are_apart_from_those_without(in_netns: Runner) -> None:
     def program() -> None:
-        made = subprocess.run("ip link add red type vrf table 10".split(), capture_output=True, text=True, check=False)
+        made = subprocess.run(["ip", "link", "add", "red", "type", "vrf", "table", "10"], capture_output=True, text=True, check=False)
         if made.returncode:
             pytest.skip("no VRF here: " + made.stderr.strip())
         subprocess.run(["ip", "link", "set", "red", "up"], check=True)
@@ -270,11 +270,10 @@ def test_a_socket_of_pid_one_of_a_container_is_not_taken_for_a_socket_unit() -> 
 
 def test_a_process_whose_namespace_is_hidden_is_not_answered_for_another(in_netns: Runner) -> None:
     def program() -> None:
-        with fresh_netns() as there:
-            with child_with(there.enter) as pid:
-                code, out, err = as_nobody(lambda: why_text("8080", "--pid", str(pid)))
-                assert (code, out) == (3, "")
-                assert "CAP_SYS_" in err and len(err.splitlines()) == 1
+        with fresh_netns() as there, child_with(there.enter) as pid:
+            code, out, err = as_nobody(lambda: why_text("8080", "--pid", str(pid)))
+            assert (code, out) == (3, "")
+            assert "CAP_SYS_" in err and len(err.splitlines()) == 1
 
     in_netns(program)
 
