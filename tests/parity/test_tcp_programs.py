@@ -320,7 +320,56 @@ def calls_without_a_connection(env: Any) -> Any:
     return out
 
 
+def poll_while_opening(env: Any) -> Any:
+    """A listener whose queue is full leaves the next client in SYN_SENT."""
+    server = env.socket.socket()
+    server.bind(("127.0.0.1", 0))
+    server.listen(0)
+    first = env.socket.socket()
+    first.connect(server.getsockname())
+    second = env.socket.socket()
+    second.setblocking(False)
+    out: list[Any] = [attempt(second.connect, server.getsockname()), bits(env, second), attempt(second.send, b"x"), attempt(second.recv, 1)]
+    out += [attempt(second.connect, server.getsockname()), so_error(env, second), attempt(second.shutdown, 2), bits(env, second)]
+    return out
+
+
+def filling_the_send_buffer(env: Any) -> Any:
+    """Send until the stream is full, then read until it can be written again."""
+    out: list[Any] = []
+    for sndbuf, piece in ((9216, 1000), (40000, 5000), (200000, 65536)):
+        _server, a, b = pair(env, lambda s, size=sndbuf: (s.setsockopt(1, 7, size // 2), s.setsockopt(1, 8, 4096)))
+        a.setblocking(False)
+        a.setsockopt(TCP, 1, 1)
+        sent = 0
+        while isinstance(count := attempt(a.send, bytes(piece)), int):
+            sent += count
+        b.setblocking(False)
+        got = 0
+        while (
+            isinstance(chunk := attempt(b.recv, 1 << 20), bytes) or env.yield_now() or isinstance(chunk := attempt(b.recv, 1 << 20), bytes)
+        ):
+            got += len(chunk)
+        out.append((count, got == sent, bits(env, a)))
+    return out
+
+
+def counting_other_families(env: Any) -> Any:
+    """Sockets of every family count as used."""
+    out = [env.proc("sockstat").splitlines()[0]]
+    keep = []
+    for family, kind in ((1, 1), (1, 2), (1, 5), (2, 1), (10, 2)):
+        keep.append(env.socket.socket(family, kind))
+        out.append(env.proc("sockstat").splitlines()[0])
+    keep.append(env.socket.socketpair())
+    out.append(env.proc("sockstat").splitlines()[0])
+    return out
+
+
 PROGRAMS = [
+    poll_while_opening,
+    filling_the_send_buffer,
+    counting_other_families,
     poll_without_connection,
     poll_of_a_refused_connect,
     poll_through_a_connection,

@@ -1,0 +1,220 @@
+"""Which test has a case for which measured row of the fact sheets: SHEET-SECTION-ROW, counted from 1 in the order of the section's tables.
+
+A value is FILE::TEST, or FILE::PROGRAM for one program among those that a test runs through; several are separated by blanks. OPEN names
+the rows of sheets 01, 05 and 06 that were measured and have no case."""
+
+_P, _U = "tests/parity/", "tests/unit/"
+_CALLS = _P + "test_socket_calls.py::"
+_TYPES = _CALLS + "test_types_and_protocols_are_accepted_alike"
+_ORDER = _CALLS + "test_other_calls_check_in_the_same_order"
+_FULL = _CALLS + "test_a_full_table_is_noticed_at_the_same_point"
+_FILE = _CALLS + "test_the_file_behind_a_socket_looks_the_same"
+_PAIRS = _CALLS + "test_socketpair_joins_or_refuses_alike"
+_UCALLS = _U + "test_socket_calls.py::"
+_STACKS = _P + "test_call_stacks.py::test_each_stack_that_the_kernel_recorded_is_a_path_of_the_twins_call_tree"
+_PATHS = _U + "test_call_paths.py::test_the_function_graph_contains_the_path_of_each_tcp_call"
+_UPATHS = _U + "test_call_paths.py::test_calls_go_through_the_functions_that_linux_goes_through"
+_STAT = _P + "test_proc_inet.py::test_sockstat_changes_by_the_same_numbers"
+_SCENE = _P + "prockit.py::"
+_COUNT = _P + "test_udp_counting.py::"
+_SYS = _P + "test_sysctls.py::"
+_SOL = _P + "test_sol_socket.py::"
+_TCP = _P + "test_tcp_programs.py::"
+_UDP = _P + "test_udp_basic.py::"
+_MSG = _P + "test_udp_messages.py::"
+_US = _P + "test_unix_stream.py::"
+_UD = _P + "test_unix_dgram.py::"
+_POLL = _P + "test_polling.py::"
+_FD = _P + "test_descriptors.py::"
+_MEM = _U + "test_core_memory.py::"
+_LOOP = _U + "test_tcp_loopback.py::"
+
+ROWS: dict[str, str] = {
+    # creating sockets
+    "01-1.1-1": _TYPES,
+    "01-1.1-2": _CALLS + "test_families_that_do_not_exist_fail_in_the_same_order",
+    "01-1.1-3": _TYPES,
+    "01-1.1-4": _TYPES,
+    "01-1.1-7": _CALLS + "test_families_that_do_not_exist_fail_in_the_same_order",
+    "01-1.1-8": _TYPES,
+    "01-1.1-9": _U + "test_cgroup_hooks.py::test_sock_create_is_refused_and_nothing_stays_counted",
+    "01-1.1-10": _FULL,
+    "01-1.2-a": _TYPES,
+    "01-1.2-b": _TYPES,
+    "01-1.2-c": _TYPES,
+    "01-1.2-d": _TYPES,
+    "01-1.2-e": _P + "test_raw_ping.py::test_ping_sockets_do_the_same_on_both_kernels",
+    "01-1.2-unix": _TYPES + " " + _US + "test_socket_and_socketpair_take_three_types_and_two_protocols",
+    "01-1.2-netlink": _TYPES,
+    "01-1.2-packet": _TYPES,
+    "01-1.3-1": _PAIRS,
+    "01-1.3-2": _FULL,
+    "01-1.4-1": _FULL + " " + _ORDER,
+    "01-1.4-2": _ORDER,
+    "01-1.4-3": _ORDER,
+    # the file behind one
+    "01-1.5-1": _FILE,
+    "01-1.5-2": _FILE,
+    "01-1.5-3": _FILE,
+    "01-1.5-4": _FILE,
+    "01-1.5-5": _FILE,
+    "01-1.5-7": _FILE,
+    "01-1.5-9": _TCP + "calls_without_a_connection",
+    "01-1.5-10": _TCP + "calls_without_a_connection",
+    "01-1.6-1": _STACKS + " " + _PATHS,
+    "01-1.6-2": _PATHS,
+    "01-1.6-3": _STACKS + " " + _PATHS,
+    "01-1.6-4": _STACKS + " " + _PATHS,
+    "01-1.6-5": _STACKS + " " + _PATHS,
+    "01-1.6-9": _STACKS + " " + _PATHS,
+    "01-1.6-10": _UPATHS,
+    "01-1.6-11": _UPATHS,
+    "01-1.6-12": _UPATHS,
+    "01-1.6-13": _PATHS,
+    "01-1.6-14": _PATHS,
+    # counting them
+    "01-1.7-1": _STAT,
+    "01-1.7-2": _STAT,
+    "01-1.7-3": _STAT,
+    "01-1.7-4": _STAT,
+    "01-1.7-5": _STAT,
+    "01-1.7-7": _COUNT + "test_sockstat_moves_the_same_for_each_call",
+    "01-1.7-9": _COUNT + "test_sockstat_moves_the_same_for_each_call",
+    "01-1.7-10": _COUNT + "test_sockstat_counts_raw_sockets_the_same",
+    "01-1.8-1": _SCENE + "fresh_and_bound",
+    "01-1.8-2": _SCENE + "fresh_and_bound",
+    "01-1.8-3": _SCENE + "listeners",
+    "01-1.8-6": _SCENE + "queued",
+    "01-1.8-7": _SCENE + "connected",
+    "01-1.8-8": _SCENE + "connected",
+    "01-1.8-9": _SCENE + "refused",
+    "01-1.8-11": _SCENE + "orphan_in_fin_wait2",
+    "01-1.8-12": _SCENE + "time_wait",
+    "01-1.8-16": _SCENE + "reset",
+    "01-1.8-21": _COUNT + "test_sockstat_moves_the_same_for_each_call",
+    "01-1.8-22": _COUNT + "test_sockstat_moves_the_same_for_each_call",
+    "01-1.8-23": _COUNT + "test_sockstat_moves_the_same_for_each_call",
+    "01-1.8-24": _COUNT + "test_sockstat_moves_the_same_for_each_call",
+    "01-1.8-25": _COUNT + "test_sockstat_moves_the_same_for_each_call",
+    "01-1.8-26": _COUNT + "test_sockstat_counts_raw_sockets_the_same",
+    "01-1.8-27": _TCP + "counting_other_families",
+    "01-1.8-29": _SCENE + "mapped_connection",
+    "01-1.8-31": _COUNT + "test_a_socket_that_changes_its_family_counts_for_the_other",
+    "01-1.10-1": _SYS + "test_global_entries_are_hidden_or_read_only_in_other_namespaces",
+    "01-1.10-2": _SYS + "test_global_entries_are_hidden_or_read_only_in_other_namespaces",
+    "01-1.10-3": _SYS + "test_numbers_take_and_refuse_the_same_texts",
+    "01-1.10-4": _U + "test_core_files.py::test_a_new_namespace_starts_with_defaults",
+    "01-1.11-1": _SOL + "test_unknown_levels_answer_the_same",
+    "01-1.11-2": _US + "test_other_option_levels_and_options_of_the_family",
+    "01-1.11-3": _SOL + "test_every_option_takes_and_refuses_the_same_values",
+    "01-1.11-4": _SOL + "test_every_option_takes_and_refuses_the_same_values",
+    "01-1.11-5": _P + "test_ip_options_sweep.py::test_every_option_number_answers_the_same",
+    "01-1.11-6": _SOL + "test_every_option_takes_and_refuses_the_same_values",
+    "01-1.11-7": _SOL + "test_every_option_takes_and_refuses_the_same_values",
+    "01-1.11-8": _SOL + "test_every_option_takes_and_refuses_the_same_values",
+    "01-1.11-9": _SOL + "test_every_option_takes_and_refuses_the_same_values",
+    "01-1.11-10": _SOL + "test_every_option_takes_and_refuses_the_same_values",
+    "01-1.11-11": _SOL + "test_a_fresh_socket_reads_the_same_in_buffers_of_every_length",
+    # buffers, zero-copy, flags, errors
+    "05-5.1-1": _TCP + "buffers",
+    "05-5.1-2": _TCP + "buffers",
+    "05-5.1-3": _TCP + "buffers",
+    "05-5.1-4": _TCP + "buffers",
+    "05-5.2-1": _UDP + "truesize_of_datagrams",
+    "05-5.2-3": _US + "test_inq_and_outq_count_unread_bytes_and_memory",
+    "05-5.2-6": _MEM + "test_option_memory_ends_below_optmem_max",
+    "05-5.2-8": _UDP + "buffer_fills_and_drops",
+    "05-5.2-ioctls": _TCP + "ioctls_of_streams " + _UDP + "queue_lengths",
+    "05-5.3-4": _TCP + "filling_the_send_buffer",
+    "05-5.4-2": _UDP + "buffer_fills_and_drops",
+    "05-5.6-1": _TCP + "zero_copy_elsewhere " + _TCP + "zero_copy",
+    "05-5.6-2": _TCP + "zero_copy " + _US + "test_zerocopy_flag_is_ignored",
+    "05-5.6-3": _TCP + "zero_copy",
+    "05-5.6-4": _TCP + "zero_copy",
+    "05-5.6-5": _TCP + "zero_copy " + _MSG + "zero_copy",
+    "05-5.6-6": _TCP + "zero_copy",
+    "05-5.6-7": _TCP + "zero_copy",
+    "05-5.6-8": _TCP + "zero_copy",
+    "05-5.7-1": _TCP + "reading_and_peeking",
+    "05-5.7-2": _TCP + "reading_and_peeking",
+    "05-5.7-3": _TCP + "waiting_for_all",
+    "05-5.7-4": _TCP + "reading_and_peeking",
+    "05-5.7-5": _TCP + "reading_and_peeking",
+    "05-5.7-6": _TCP + "reading_and_peeking",
+    "05-5.7-7": _TCP + "waiting_for_all",
+    "05-5.7-8": _TCP + "poll_and_lowat",
+    "05-5.7-9": _TCP + "bytes_left_as_a_message",
+    "05-5.7-urgent": _TCP + "urgent_bytes",
+    "05-5.8-1": _UDP + "datagrams_cross " + _UDP + "peek_offset",
+    "05-5.9-1": _UDP + "refused_by_icmp",
+    "05-5.9-2": _UDP + "refused_by_icmp",
+    "05-5.9-3": _MSG + "error_queue",
+    "05-5.9-4": _MSG + "error_queue",
+    "05-5.9-5": _MSG + "mtu_rules",
+    "05-5.9-9": _TCP + "zero_copy",
+    # poll
+    "06-6.1-1": _TCP + "poll_without_connection",
+    "06-6.1-2": _TCP + "poll_without_connection",
+    "06-6.1-3": _TCP + "poll_without_connection",
+    "06-6.1-4": _TCP + "poll_without_connection",
+    "06-6.1-5": _TCP + "poll_while_opening",
+    "06-6.1-7": _TCP + "poll_through_a_connection",
+    "06-6.1-8": _TCP + "poll_through_a_connection " + _TCP + "poll_and_lowat",
+    "06-6.1-9": _TCP + "poll_through_a_connection",
+    "06-6.1-10": _TCP + "poll_through_a_connection",
+    "06-6.1-11": _TCP + "poll_through_a_connection",
+    "06-6.1-12": _TCP + "poll_after_shutdowns",
+    "06-6.1-13": _TCP + "poll_after_shutdowns",
+    "06-6.1-14": _TCP + "poll_after_resets",
+    "06-6.1-15": _TCP + "poll_after_resets",
+    "06-6.1-16": _TCP + "poll_of_a_refused_connect",
+    "06-6.1-17": _TCP + "poll_of_a_refused_connect",
+    "06-6.1-18": _TCP + "poll_after_resets",
+    "06-6.1-19": _TCP + "poll_after_disconnect",
+    "06-6.1-22": _TCP + "zero_copy",
+    "06-6.1-23": _TCP + "poll_without_connection",
+    "06-6.2-1": _UDP + "shutdown_bits",
+    "06-6.2-2": _UDP + "datagrams_cross",
+    "06-6.2-3": _UDP + "refused_by_icmp",
+    "06-6.2-4": _UDP + "shutdown_bits",
+    "06-6.2-5": _UDP + "shutdown_bits",
+    "06-6.2-6": _P + "test_raw_sockets.py::test_raw_sockets_do_the_same_on_both_kernels",
+    "06-6.3-1": _US + "test_poll_waits_for_data_room_and_hangup",
+    "06-6.3-3": _US + "test_poll_waits_for_data_room_and_hangup",
+    "06-6.3-10": _US + "test_peer_closing_gives_end_of_file_or_one_reset",
+    "06-6.3-12": _UD + "test_poller_of_a_full_peer_wakes_when_the_peer_reads",
+    "06-6.3-13": _US + "test_poll_reports_writable_at_a_quarter_of_the_buffer",
+    "06-6.5-1": _FD + "epoll_level_edge_and_oneshot",
+    "06-6.5-2": _POLL + "edges_on_a_stream",
+    "06-6.5-3": _FD + "epoll_level_edge_and_oneshot",
+    "06-6.5-4": _POLL + "events_of_zero_and_private_bits",
+    "06-6.5-errors": _FD + "epoll_ctl_errors",
+    "06-6.5-nesting": _FD + "epoll_nests_to_a_depth",
+    "06-6.5-file": _FD + "epoll_entry_belongs_to_the_file " + _POLL + "same_file_under_two_numbers",
+    "06-6.5-fdinfo": _U + "test_core_files.py::test_fdinfo_and_links_of_a_process",
+    "06-6.6-1": _POLL + "herd",
+    "06-6.6-2": _POLL + "herd",
+    "06-6.6-3": _POLL + "herd",
+    "06-6.6-5": _POLL + "herd",
+    "06-6.6-6": _POLL + "accepting_threads",
+    "06-6.6-pollers": _POLL + "pollers_are_all_woken",
+}
+
+OPEN: tuple[str, ...] = (
+    "01-1.1-11",  # ENFILE for the host: fs.file-max is one for the whole machine, a unit test stands for it
+    "01-1.2-xdp",  # no such family on the twin
+    "01-1.2-vsock",  # the same
+    "01-1.8-5",  # a request in the SYN queue needs a peer that stops half-way
+    "01-1.8-28",  # sockets of AF_PACKET and AF_NETLINK in `used`
+    "01-1.8-32",  # MPTCP is not on the twin
+    "01-1.8-33",  # one fragment waiting
+    "05-5.3-1",  # where a full stream blocks: exact figures
+    "05-5.3-2",
+    "05-5.3-3",
+    "05-5.4-1",  # windows of small peers
+    "05-5.6-9",  # merging of unsent zero-copy sends
+    "05-5.6-12",  # optmem_max against zero-copy
+    "05-5.6-13",  # RLIMIT_MEMLOCK
+    "05-5.9-6",  # ICMP errors about TCP
+    "06-6.1-20",  # two thirds of the send buffer
+)
