@@ -304,7 +304,7 @@ def tcp_send_syn_data(sk: TcpSock, syn: TcpSkb) -> int:
     assert fo is not None
     sk.rx_opt.mss_clamp = sk.advmss
     checked, mss_clamp = sk.fastopen_ops.cookie_check(sk, fo)
-    sk.rx_opt.mss_clamp = mss_clamp
+    sk.rx_opt.mss_clamp = tcp_mss_clamp(sk, mss_clamp)
     if checked:
         tcp_sync_mss(sk, sk.icsk_pmtu_cookie)
         space = tcp_mtu_to_mss_raw(sk, sk.icsk_pmtu_cookie) - MAX_TCP_OPTION_SPACE

@@ -59,6 +59,9 @@ TFO_SERVER_ENABLE: Final = 2
 TFO_CLIENT_NO_COOKIE: Final = 4
 TFO_SERVER_COOKIE_NOT_REQD: Final = 0x200
 
+TCP_FASTOPEN_COOKIE_MIN: Final = 4
+TCP_FASTOPEN_COOKIE_MAX: Final = 16
+
 TFO_COOKIE_UNAVAILABLE: Final = 1
 TFO_DATA_NOT_ACKED: Final = 2
 TFO_SYN_RETRANSMITTED: Final = 3
@@ -282,6 +285,8 @@ class TcpFastopen(TcpFastopenOps):
         """Learn from the SYN-ACK; true when the data must be sent again."""
         data = sk.tcp_rtx_queue.head if sk.syn_data else None
         cookie = th.fastopen
+        if cookie and (len(cookie) % 2 or not TCP_FASTOPEN_COOKIE_MIN <= len(cookie) <= TCP_FASTOPEN_COOKIE_MAX):
+            cookie = None
         stats = sk.sk_net.net_statistics
         try_exp = 0
         syn_drop = False

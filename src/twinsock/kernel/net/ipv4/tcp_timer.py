@@ -252,12 +252,11 @@ def tcp_write_timeout(sk: TcpSock) -> bool:
             do_reset = alive or not retransmits_timed_out(sk, retry_until, 0)
             if tcp_out_of_resources(sk, do_reset):
                 return True
+        expired = False
+    if not expired:
         expired = retransmits_timed_out(sk, retry_until, sk.icsk_user_timeout)
     sk.fastopen_ops.detect_blackhole(sk, expired)
     if expired:
-        tcp_write_err(sk)
-        return True
-    if sk.sk_state in (TCP_SYN_SENT, TCP_SYN_RECV) and sk.icsk_user_timeout and retransmits_timed_out(sk, 0, sk.icsk_user_timeout):
         tcp_write_err(sk)
         return True
     return False

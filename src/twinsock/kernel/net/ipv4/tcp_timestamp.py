@@ -12,6 +12,7 @@ from twinsock.uapi.errno import ENOMSG
 from twinsock.uapi.errqueue import SCM_TSTAMP_ACK, SCM_TSTAMP_SCHED, SCM_TSTAMP_SND, SO_EE_ORIGIN_TIMESTAMPING
 from twinsock.uapi.net_tstamp import (
     SOF_TIMESTAMPING_OPT_ID,
+    SOF_TIMESTAMPING_OPT_TSONLY,
     SOF_TIMESTAMPING_TX_ACK,
     SOF_TIMESTAMPING_TX_RECORD_MASK,
     SOF_TIMESTAMPING_TX_SCHED,
@@ -63,7 +64,7 @@ def _report(sk: TcpSock, skb: TcpSkb, kind: int) -> None:
     key = 0
     if sk.sk_tsflags & SOF_TIMESTAMPING_OPT_ID:
         key = (skb.tskey - sk.sk_tskey) & M32
-    note = SkBuff()
+    note = SkBuff() if sk.sk_tsflags & SOF_TIMESTAMPING_OPT_TSONLY else SkBuff(skb.data, skb.offset, skb.len)
     note.tstamp_ns = ktime_get_real(sk)
     note.ee = SockExtendedErr(ENOMSG, SO_EE_ORIGIN_TIMESTAMPING, 0, 0, kind, key)
     if sk.sk_error_queue is None:
