@@ -311,6 +311,19 @@ def test_nobody_sees_queues_and_is_told_what_is_hidden() -> None:
     run_in_netns(body)
 
 
+def test_drops_of_listeners_that_were_not_asked_for_are_not_taken_for_lost_ones() -> None:
+    def body() -> None:
+        dropping = listening(0)
+        clients = connecting(dropping, 3)
+        with listening(5) as quiet:
+            space = listeners(str(quiet.getsockname()[1]))
+            assert [row["verdict"] for row in space["listeners"]] == ["ok"]
+            assert (counter(space, "ListenDrops")["value"], counter(space, "ListenDrops")["unattributed"]) == (2, 0)
+        assert len(clients) == 3
+
+    run_in_netns(body)
+
+
 def test_words_choose_ports_and_paths() -> None:
     def body() -> None:
         with listening(5) as first, listening(5):

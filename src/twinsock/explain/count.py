@@ -241,7 +241,7 @@ def hints(snapshot: CountSnapshot, field: Field) -> list[str]:
         return found
     if field.moving:
         found.append(f"it changed by {field.moving:+d} while the sockets were counted")
-    if snapshot.hidden_processes and rest > 0:
+    if snapshot.hidden_processes and rest > 0 and field.name in ("sockets used", "TCP alloc"):
         found.append(
             f"{snapshot.hidden_processes} processes hide their descriptors (needs CAP_SYS_PTRACE): sockets without a port are theirs"
         )

@@ -32,7 +32,7 @@ class Window:
         self.seconds = 0.0
         for space in before:
             self._counters[space.netns] = space.counters
-            for listener in space.listeners:
+            for listener in (*space.listeners, *space.others):
                 self._drops[listener.cookie] = listener.drops
                 self._queue[listener.cookie] = listener
         if before and after:
@@ -229,7 +229,7 @@ def attribute(space: ListenSpace, window: Window | None = None) -> list[Share]:
     def value(name: str) -> int:
         return space.counters.get(name, 0) if window is None else window.counter(space, name)
 
-    tcp = [listener for listener in space.listeners if listener.tcp is not None]
+    tcp = [listener for listener in (*space.listeners, *space.others) if listener.tcp is not None]
     parts = [(one, one.drops if window is None else window.drops(one)) for one in tcp if one.drops > 0]
     parts = [(one, part) for one, part in parts if part > 0]
     total = value("ListenDrops")

@@ -65,6 +65,7 @@ class ListenSpace:
         self.syncookies = UNKNOWN  # net.ipv4.tcp_syncookies
         self.counters: dict[str, int] = {}  # TcpExt
         self.listeners: list[Listener] = []
+        self.others: list[Listener] = []  # those that were not asked for
         self.time_ns = 0
 
 

@@ -132,7 +132,9 @@ def gather(tool: Tool) -> list[ListenSpace]:
         ports = {int(word) for word in args.words if word.isdecimal()}
         paths = tuple([word for word in args.words if not word.isdecimal()])
         for space in spaces:
-            space.listeners = [one for one in space.listeners if _wanted(one, ports, paths, name_of(one))]
+            everyone = space.listeners
+            space.listeners = [one for one in everyone if _wanted(one, ports, paths, name_of(one))]
+            space.others = [one for one in everyone if not _wanted(one, ports, paths, name_of(one))]
     return spaces
 
 
@@ -148,6 +150,7 @@ def add_holders(tool: Tool, spaces: list[ListenSpace]) -> None:
     from twinsock.inspect.gather_listeners import add_owners
 
     owners = add_owners(tool.port, tool.files, spaces, tool.args.has("--ghosts"))
+    tool.hidden_processes = owners.hidden
     if owners.hidden:
         count = "1 process is" if owners.hidden == 1 else f"{owners.hidden} processes are"
         tool.note(f"the descriptors of {count} hidden (needs CAP_SYS_PTRACE or the same user)")
@@ -206,7 +209,7 @@ def _draw(tool: Tool, look: Look) -> None:
             colour = GREEN if not found else RED if found[0].level == WRONG else YELLOW
             drops = look.window.drops(one) if look.window is not None and one.tcp is not None else one.drops
             cells = [_number(number) for number in (one.queue, one.limit, drops, one.syn_recv if one.tcp is not None else -1)]
-            table.row(word, *cells, name_of(one), _holders(one), colour=(colour,), below=_below(sheet, found))
+            table.row(word, *cells, name_of(one), _holders(one, tool.hidden_processes > 0), colour=(colour,), below=_below(sheet, found))
         table.draw(sheet)
         _draw_shares(sheet, shares)
     if not shown:
@@ -218,14 +221,14 @@ def _number(number: int) -> str:
     return "-" if number < 0 else str(number)
 
 
-def _holders(listener: Listener) -> str:
+def _holders(listener: Listener, some_hidden: bool) -> str:
     """Name who holds a listener, in a few words."""
     if listener.owners:
         first = listener.owners[0]
         more = f" +{len(listener.owners) - 1}" if len(listener.owners) > 1 else ""
         unit = f" ({first.unit})" if first.unit else ""
         return f"{first.comm} {first.pid}{more}{unit}"
-    return listener.ghost_kind or "nobody (--ghosts)"
+    return listener.ghost_kind or ("hidden" if some_hidden else "no process (--ghosts)")
 
 
 def _below(sheet: Paper, findings: list[Finding]) -> list[str]:

@@ -46,6 +46,7 @@ class Tool:
         self.port = port
         self.files = files
         self.notes: list[str] = []
+        self.hidden_processes = 0  # whose descriptors may not be read
         self.hidden = False  # a namespace or table that was asked for could not be seen
 
     def note(self, sentence: str) -> None:
