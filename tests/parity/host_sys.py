@@ -1,6 +1,7 @@
 """The raw calls of `env.sys` on the live kernel: libc's functions with whatever arguments a test wants to pass."""
 
 import ctypes
+import os
 import resource
 import struct
 from typing import Any
@@ -20,6 +21,15 @@ def _pointer(value: bytes | None) -> Any:
 
 class HostSys:
     """The same methods as the twin's `env.sys`."""
+
+    def unshare(self, flags: int) -> int:
+        return _call("unshare", flags)
+
+    def setns(self, fd: int, nstype: int) -> int:
+        return _call("setns", fd, nstype)
+
+    def open_netns(self) -> int:
+        return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     def socket(self, family: int, type_: int, protocol: int) -> int:
         return _call("socket", family, ctypes.c_int(type_), protocol)

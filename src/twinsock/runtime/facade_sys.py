@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from twinsock.kernel.fs import file as fs_file
 from twinsock.kernel.fs.eventpoll import EpollEvent, sys_epoll_create1, sys_epoll_ctl, sys_epoll_wait
 from twinsock.kernel.fs.fcntl import sys_fcntl
+from twinsock.kernel.fs.nsfs import open_related_ns, sys_setns, sys_unshare
 from twinsock.kernel.fs.select import Pollfd, sys_poll
 from twinsock.kernel.net import socket as calls
 from twinsock.kernel.sched.task import ERESTARTNOHAND
@@ -142,6 +143,18 @@ class TwinSys:
         events: list[EpollEvent] = []
         ret = self._restart(lambda: sys_epoll_wait(self._env.task, epfd, events, maxevents, timeout_ms))
         return ret, [(event.data, event.events) for event in events]
+
+    def unshare(self, flags: int) -> int:
+        """unshare(2)."""
+        return sys_unshare(self._env.task, flags)
+
+    def setns(self, fd: int, nstype: int) -> int:
+        """setns(2)."""
+        return sys_setns(self._env.task, fd, nstype)
+
+    def open_netns(self) -> int:
+        """Open /proc/self/ns/net."""
+        return open_related_ns(self._env.task, self._env.task.net)
 
     def set_nofile(self, limit: int) -> int:
         """Set the soft RLIMIT_NOFILE."""

@@ -39,6 +39,7 @@ class UserNamespace:
         self.parent = parent
         self.owner = owner
         self.level: int = 0 if parent is None else parent.level + 1
+        self.inum = 0  # given when somebody opens it
 
 
 class Cred:

@@ -7,9 +7,12 @@ from twinsock.kernel.net.core.dev import (
     NetDevice,
     call_netdevice_notifiers,
     dev_close,
+    dev_get_by_index,
     dev_get_by_name,
     dev_open,
     dev_valid_name,
+    register_netdevice,
+    unregister_netdevice,
 )
 from twinsock.uapi.errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENFILE, ENOENT
 from twinsock.uapi.if_ import (
@@ -85,6 +88,23 @@ def dev_set_mac_address(dev: NetDevice, family: int, addr: bytes) -> int:
         return -EADDRNOTAVAIL
     dev.dev_addr = addr
     return 0
+
+
+def dev_change_net_namespace(dev: NetDevice, net: Net) -> int:
+    """Move a device into another namespace, `ip link set DEV netns NS`: 0 or -errno. It arrives down and without addresses."""
+    if dev.type == ARPHRD_LOOPBACK:
+        return -EINVAL
+    if net is dev.net:
+        return 0
+    if dev_get_by_name(net, dev.name) is not None:
+        return -EEXIST
+    unregister_netdevice(dev)
+    dev.net = net
+    if dev_get_by_index(net, dev.ifindex) is not None:
+        dev.ifindex = 0
+    else:
+        net.ifindex = max(net.ifindex, dev.ifindex)
+    return register_netdevice(dev)
 
 
 def dev_mc_add_global(dev: NetDevice, addr: bytes) -> int:

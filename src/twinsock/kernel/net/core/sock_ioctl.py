@@ -5,9 +5,11 @@ from __future__ import annotations
 from twinsock.kernel.fs.fcntl import f_getown, f_setown
 from twinsock.kernel.fs.file import File
 from twinsock.kernel.fs.ioctl import user_int
+from twinsock.kernel.fs.nsfs import open_related_ns
 from twinsock.kernel.net.core.dev_ioctl import dev_ifconf, dev_ioctl
 from twinsock.kernel.net.core.net import Socket
-from twinsock.uapi.errno import ENOENT, ENOIOCTLCMD, ENOTTY, EOPNOTSUPP
+from twinsock.uapi.capability import CAP_NET_ADMIN
+from twinsock.uapi.errno import ENOENT, ENOIOCTLCMD, ENOTTY, EPERM
 from twinsock.uapi.socket import AF_NETLINK, AF_UNIX
 from twinsock.uapi.sockios import (
     FIOGETOWN,
@@ -41,7 +43,7 @@ def sock_ioctl(task: Task, file: File, sock: Socket, cmd: int, arg: bytes | None
     if cmd in (FIOGETOWN, SIOCGPGRP):
         return 0, (f_getown(file) & _UINT_MASK).to_bytes(4, "little")
     if cmd == SIOCGSKNS:
-        return (-1, b"") if not task.ns_capable(net.user_ns, 12) else (-EOPNOTSUPP, b"")
+        return (open_related_ns(task, net), b"") if task.ns_capable(net.user_ns, CAP_NET_ADMIN) else (-EPERM, b"")
     if cmd in (SIOCGSTAMP_OLD, SIOCGSTAMPNS_OLD, SIOCGSTAMP_NEW, SIOCGSTAMPNS_NEW):
         if sk is None or sk.sk_family in (AF_UNIX, AF_NETLINK):
             return -ENOTTY, b""

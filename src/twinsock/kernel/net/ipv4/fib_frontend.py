@@ -40,10 +40,16 @@ class FibAddressView(AddressView):
         return 0 if dev is None else dev.l3mdev_master
 
     def inet_local_type(self, addr: int, l3mdev: int) -> int:
-        """Look an address up in the local table."""
+        """Look an address up in the local table.
+
+        Linux: before a namespace has had its first address there is no local table, and every address counts as a broadcast one.
+        Measured: 6.18.44, tests/parity/test_namespaces.py.
+        """
         fib = self.net.ipv4.fib
         if fib is None or l3mdev:
             return RTN_UNICAST
+        if not fib.local.exists:
+            return RTN_BROADCAST
         err, res = fib.local.lookup(addr, 0, RT_SCOPE_UNIVERSE)
         return RTN_UNICAST if err or res is None else res.type
 
@@ -75,7 +81,7 @@ def inet_dev_addr_type(net: Net, dev: NetDevice | None, addr: int) -> int:
     if ipv4_is_multicast(addr):
         return RTN_MULTICAST
     fib = net.ipv4.fib
-    if fib is None:
+    if fib is None or not fib.local.exists:
         return RTN_BROADCAST
     err, res = fib.local.lookup(addr, 0, RT_SCOPE_UNIVERSE)
     if err == 0 and res is not None and (dev is None or res.fi.dev is dev):

@@ -107,6 +107,7 @@ class FibTable:
         self.tb_id = tb_id
         self.by_len: list[dict[int, list[FibInfo]] | None] = [None] * 33
         self.lens: list[int] = []  # prefix lengths in use, longest first
+        self.exists = False  # Linux makes a table with its first route
 
     def lookup(self, daddr: int, oif: int, scope: int) -> tuple[int, FibResult | None]:
         """Find the route: (0, result), (-errno, None) for a route that refuses, (-EAGAIN, None) for none."""
@@ -131,6 +132,7 @@ class FibTable:
 
     def insert(self, prefix: int, plen: int, fi: FibInfo, index: int) -> None:
         """Put a route among those of its prefix."""
+        self.exists = True
         prefixes = self.by_len[plen]
         if prefixes is None:
             prefixes = {}
