@@ -13,6 +13,7 @@ from twinsock.kernel.net.ipv6.inet6_init import inet6_init
 from twinsock.kernel.net.ipv6.ip6_init import ip6_init
 from twinsock.kernel.net.ipv6.tcp_ipv6 import tcpv6_init
 from twinsock.kernel.net.netlink_init import netlink_protocols_init
+from twinsock.kernel.net.packet.af_packet import packet_init
 from twinsock.kernel.net.unix.af_unix import af_unix_init
 from twinsock.kernel.sched.task import Task
 from twinsock.kernel.time.timer import Clock
@@ -37,6 +38,7 @@ def do_initcalls(kernel: Kernel) -> None:
     ip6_init(kernel)
     tcpv6_init(kernel)
     inet6_init(kernel)
+    packet_init(kernel)
     loopback_init(kernel)
 
 

@@ -13,11 +13,13 @@ from twinsock.kernel.net.ipv4.tcp_diag import TcpDiag
 from twinsock.kernel.net.ipv4.udp_diag import RawDiag, UdpDiag
 from twinsock.kernel.net.ipv6.rtnl import register_ipv6
 from twinsock.kernel.net.netlink.af_netlink import netlink_init
+from twinsock.kernel.net.netlink.diag import NetlinkDiag
+from twinsock.kernel.net.packet.diag import PacketDiag
 from twinsock.kernel.net.unix.unix_diag import UnixDiag
 from twinsock.uapi.in_ import IPPROTO_RAW, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE
 from twinsock.uapi.netlink import NETLINK_ROUTE, NETLINK_SOCK_DIAG
 from twinsock.uapi.rtnetlink import IFLA_IFNAME
-from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNIX
+from twinsock.uapi.socket import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, AF_UNIX
 from twinsock.wire.netlink import parse_attributes
 from twinsock.wire.rtnetlink import parse_ifinfo
 
@@ -44,6 +46,8 @@ def sock_diag_input() -> SockDiagInput:
     diag.handlers[AF_INET6] = inet
     diag.inet_compat = inet
     diag.handlers[AF_UNIX] = UnixDiag()
+    diag.handlers[AF_NETLINK] = NetlinkDiag()
+    diag.handlers[AF_PACKET] = PacketDiag()
     return diag
 
 

@@ -15,6 +15,7 @@ from twinsock.kernel.fs.proc.families import netlink_seq_text, ping_seq_text, pr
 from twinsock.kernel.fs.proc.inet import tcp_seq_text, udp_seq_text
 from twinsock.kernel.net.ipv4.proc import netstat_seq_show, snmp_seq_show, sockstat_seq_show
 from twinsock.kernel.net.ipv6.proc import snmp6_seq_show, sockstat6_seq_show
+from twinsock.kernel.net.packet.af_packet import packet_seq_text
 from twinsock.kernel.net.unix.diag import unix_seq_text
 from twinsock.uapi.in_ import IPPROTO_UDP, IPPROTO_UDPLITE
 from twinsock.uapi.socket import AF_INET, AF_INET6
@@ -46,6 +47,8 @@ def _sockets(net: Net, name: str) -> str | None:
         return ping_seq_text(net, AF_INET if name == "icmp" else AF_INET6)
     if name == "netlink":
         return netlink_seq_text(net)
+    if name == "packet":
+        return packet_seq_text(net)
     if name == "protocols":
         return protocols_seq_text(net)
     if name == "unix":

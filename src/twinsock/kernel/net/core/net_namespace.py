@@ -128,6 +128,7 @@ class Net:
         self.ipv6 = NetnsIpv6()
         self.unx: NetnsUnix | None = None  # made when the family is registered
         self.nl_socks: list[list[Sock]] = []  # netlink sockets that own a port id, by protocol
+        self.packet_socks: list[Sock] = []
         self.sockets_used = 0  # "sockets: used" of /proc/net/sockstat
         self.prot_inuse: list[int] = [0] * 64  # by Proto.inuse_idx
         self.tcp_hashinfo: InetHashinfo | None = None  # made by the first TCP socket

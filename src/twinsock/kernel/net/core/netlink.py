@@ -79,6 +79,13 @@ class NetlinkRequest:
         self.dump.portid = self.portid
         return 0
 
+    def start_dump_failed(self, err: int) -> int:
+        """Answer with a list that ends at once with an error."""
+        self.start_dump([], True)
+        assert self.dump is not None
+        self.dump.done_errno = err
+        return 0
+
     def refuse(self, err: int, text: str, offset: int = -1) -> int:
         """Return an error with a sentence for the extended acknowledgement (NL_SET_ERR_MSG)."""
         self.ext_msg = text

@@ -154,10 +154,7 @@ class InetDiag(SockDiagHandler):
                 return err
         handler = self.handlers.get(asked.protocol)
         if handler is None:
-            req.start_dump([], True)
-            assert req.dump is not None
-            req.dump.done_errno = -ENOENT
-            return 0
+            return req.start_dump_failed(-ENOENT)
         messages: list[bytes] = []
         for sk in handler.sockets(req, asked):
             if asked.family not in (AF_UNSPEC, sk.sk_family):
