@@ -113,6 +113,14 @@ def sk_wmem_schedule(sk: Sock, size: int) -> bool:
     return not sk_has_account(sk) or size <= sk.sk_forward_alloc or __sk_mem_schedule(sk, size - sk.sk_forward_alloc, SK_MEM_SEND)
 
 
+def sk_forced_mem_schedule(sk: Sock, size: int) -> None:
+    """Reserve `size` bytes whatever the limits say."""
+    if size > sk.sk_forward_alloc and sk_has_account(sk):
+        pages = (size - sk.sk_forward_alloc + SK_MEM_QUANTUM - 1) >> _PAGE_SHIFT
+        sk.sk_forward_alloc += pages << _PAGE_SHIFT
+        sk_memory_allocated_add(sk, pages)
+
+
 def sk_rmem_schedule(sk: Sock, size: int) -> bool:
     """Make sure that `size` bytes of receive memory are reserved."""
     return not sk_has_account(sk) or size <= sk.sk_forward_alloc or __sk_mem_schedule(sk, size - sk.sk_forward_alloc, SK_MEM_RECV)

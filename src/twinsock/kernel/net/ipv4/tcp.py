@@ -1,6 +1,4 @@
-"""sendmsg(2), recvmsg(2), poll(2) and ioctl(2) of TCP (Linux: net/ipv4/tcp.c; sheets 05 and 06).
-
-Left out: charging send memory to tcp_mem (D-tcp-5)."""
+"""sendmsg(2), recvmsg(2), poll(2) and ioctl(2) of TCP (Linux: net/ipv4/tcp.c; sheets 05 and 06)."""
 
 from __future__ import annotations
 
@@ -24,6 +22,7 @@ from twinsock.kernel.net.core.sock import (
     sock_sndtimeo,
 )
 from twinsock.kernel.net.core.sock_cmsg import SockcmCookie, sock_cmsg_send
+from twinsock.kernel.net.core.sock_mem import sk_forced_mem_schedule, sk_wmem_schedule
 from twinsock.kernel.net.ipv4.inet_csk import (
     ICSK_ACK_PUSHED,
     ICSK_ACK_PUSHED2,
@@ -61,6 +60,7 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     before,
 )
 from twinsock.kernel.net.ipv4.tcp_state import (
+    sk_wmem_queued_add,
     tcp_chrono_start,
     tcp_chrono_stop,
     tcp_mstamp_refresh,
@@ -189,7 +189,7 @@ def _send_loop(task: Task, sk: TcpSock, call: _Sending) -> int:
         skb = sk.sk_write_queue.tail
         room = call.size_goal - skb.len if skb is not None else 0
         if skb is None or room <= 0 or skb.eor or not _same_zerocopy(skb, call.uarg):
-            if not tcp_stream_memory_free(sk, 0):
+            if not tcp_stream_memory_free(sk, 0) or not _room_for_head(sk):
                 err = _wait_for_space(task, sk, call)
                 if err:
                     return err
@@ -198,7 +198,12 @@ def _send_loop(task: Task, sk: TcpSock, call: _Sending) -> int:
             skb.truesize = SKB_TRUESIZE_HEAD
             tcp_skb_entail(sk, skb)
             room = call.size_goal
-        copy = min(room, msg.remaining())
+        copy = _wmem_schedule(sk, min(room, msg.remaining()))
+        if not copy:
+            err = _wait_for_space(task, sk, call)
+            if err:
+                return err
+            continue
         if not call.copied:
             skb.tcp_flags &= ~TCPHDR_PSH
         _append(sk, skb, call, copy)
@@ -215,6 +220,23 @@ def _send_loop(task: Task, sk: TcpSock, call: _Sending) -> int:
         elif skb is sk.sk_write_queue.head:
             tcp_push_one(sk, call.mss_now)
     return 0
+
+
+def _room_for_head(sk: TcpSock) -> bool:
+    """Reserve memory for a new segment; the first one gets it whatever the limits say."""
+    if sk.sk_write_queue.head is None and sk.tcp_rtx_queue.head is None:
+        return True
+    return sk_wmem_schedule(sk, SKB_TRUESIZE_HEAD)
+
+
+def _wmem_schedule(sk: TcpSock, copy: int) -> int:
+    """Reserve memory for payload: how many of `copy` bytes may be queued; below tcp_wmem's minimum they always may."""
+    if sk_wmem_schedule(sk, copy):
+        return copy
+    left = sk.sk_net.ipv4.sysctl_tcp_wmem[0] - sk.sk_wmem_queued
+    if left > 0:
+        sk_forced_mem_schedule(sk, min(left, copy))
+    return max(min(copy, sk.sk_forward_alloc), 0)
 
 
 def _same_zerocopy(skb: TcpSkb, uarg: UbufInfo | None) -> bool:
@@ -238,7 +260,7 @@ def _append(sk: TcpSock, skb: TcpSkb, call: _Sending, copy: int) -> None:
             call.uarg.refcnt += 1
         charge = _pages_of(copy)
     skb.truesize += charge
-    sk.sk_wmem_queued += charge
+    sk_wmem_queued_add(sk, charge)
     sk.write_seq = (sk.write_seq + copy) & M32
     skb.end_seq = (skb.end_seq + copy) & M32
     skb.pcount = 0
@@ -254,7 +276,7 @@ def tcp_skb_entail(sk: TcpSock, skb: TcpSkb) -> None:
     skb.seq = skb.end_seq = sk.write_seq
     skb.tcp_flags = TCPHDR_ACK
     sk.sk_write_queue.append(skb)
-    sk.sk_wmem_queued += skb.truesize
+    sk_wmem_queued_add(sk, skb.truesize)
     if sk.nonagle & TCP_NAGLE_PUSH:
         sk.nonagle &= ~TCP_NAGLE_PUSH
     tcp_slow_start_after_idle_check(sk)
@@ -306,7 +328,6 @@ def tcp_push(sk: TcpSock, flags: int, mss_now: int, nonagle: int) -> None:
         tcp_mark_push(sk, skb)
     if flags & MSG_OOB:
         sk.snd_up = sk.write_seq
-        sk.urg_mode = True
     if flags & MSG_MORE:
         nonagle = TCP_NAGLE_CORK
     tcp_push_pending_frames(sk, mss_now, nonagle)

@@ -40,6 +40,7 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
 )
 from twinsock.kernel.net.ipv4.tcp_state import (
     BOOT_NS,
+    sk_wmem_queued_add,
     tcp_chrono_start,
     tcp_mstamp_refresh,
     tcp_time_stamp_ts,
@@ -260,7 +261,7 @@ def tcp_clear_retrans(sk: TcpSock) -> None:
 def tcp_connect_queue_skb(sk: TcpSock, skb: TcpSkb) -> None:
     """Account a segment that is sent with, or as, the SYN."""
     skb.end_seq = (skb.end_seq + skb.len) & M32
-    sk.sk_wmem_queued += skb.truesize
+    sk_wmem_queued_add(sk, skb.truesize)
     sk.write_seq = skb.end_seq
     sk.packets_out += skb.pcount
 

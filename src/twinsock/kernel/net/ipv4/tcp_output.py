@@ -47,12 +47,14 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
 )
 from twinsock.kernel.net.ipv4.tcp_state import (
     BOOT_NS,
+    sk_wmem_queued_add,
     tcp_chrono_start,
     tcp_chrono_stop,
     tcp_jiffies32,
     tcp_mstamp_refresh,
     tcp_packets_in_flight,
     tcp_time_stamp_ts,
+    tcp_urg_mode,
     tcp_wnd_end,
 )
 from twinsock.kernel.net.ipv4.tcp_timestamp import tcp_tx_stamps
@@ -339,7 +341,7 @@ def tcp_fragment(sk: TcpSock, queue: SkbList, skb: TcpSkb, length: int, mss_now:
     buff = TcpSkb(skb.data, skb.offset + length, nlen)
     buff.truesize = SKB_TRUESIZE_HEAD + nlen
     skb.truesize -= nlen
-    sk.sk_wmem_queued += SKB_TRUESIZE_HEAD
+    sk_wmem_queued_add(sk, SKB_TRUESIZE_HEAD)
     skb.len = length
     buff.seq = (skb.seq + length) & M32
     buff.end_seq = skb.end_seq
@@ -390,7 +392,7 @@ def tcp_trim_head(sk: TcpSock, skb: TcpSkb, length: int) -> None:
     skb.len -= length
     skb.seq = (skb.seq + length) & M32
     skb.truesize -= length
-    sk.sk_wmem_queued -= length
+    sk_wmem_queued_add(sk, -length)
     if skb.pcount > 1:
         tcp_set_skb_tso_segs(skb, skb.gso_size)
 
@@ -484,7 +486,7 @@ def tcp_advertise_mss(sk: TcpSock) -> int:
 
 
 def _fill_urgent(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> None:
-    if sk.urg_mode and before(skb.seq, sk.snd_up):
+    if tcp_urg_mode(sk) and before(skb.seq, sk.snd_up):
         if before(sk.snd_up, (skb.seq + 0x10000) & M32):
             th.urg_ptr = (sk.snd_up - skb.seq) & M32
             th.flags |= TCPHDR_URG
@@ -665,7 +667,7 @@ def tcp_nagle_test(sk: TcpSock, skb: TcpSkb, cur_mss: int, nonagle: int) -> bool
     """Tell whether Nagle's rule lets `skb` go."""
     if nonagle & TCP_NAGLE_PUSH:
         return True
-    if sk.urg_mode or skb.tcp_flags & TCPHDR_FIN:
+    if tcp_urg_mode(sk) or skb.tcp_flags & TCPHDR_FIN:
         return True
     return not tcp_nagle_check(skb.len < cur_mss, sk, nonagle)
 
@@ -745,7 +747,7 @@ def tcp_grow_skb(sk: TcpSock, skb: TcpSkb, amount: int) -> None:
         skb.tcp_flags |= nxt.tcp_flags
         skb.eor = nxt.eor
         skb.end_seq = nxt.end_seq
-        sk.sk_wmem_queued -= nxt.truesize
+        sk_wmem_queued_add(sk, -nxt.truesize)
         if nxt.zc is not None:
             sk.zc_put(nxt.zc)
         sk.sk_write_queue.remove(nxt)
@@ -823,7 +825,7 @@ def _write_one(sk: TcpSock, skb: TcpSkb, mss_now: int, quota: int, nonagle: int,
         if defer:
             return defer, False
     limit = mss_now
-    if tso_segs > 1 and not sk.urg_mode:
+    if tso_segs > 1 and not tcp_urg_mode(sk):
         limit = tcp_mss_split_point(sk, skb, mss_now, quota, nonagle)
     if skb.len > limit and tcp_fragment(sk, sk.sk_write_queue, skb, limit, mss_now):
         return 1, False
@@ -981,7 +983,7 @@ def tcp_queue_skb(sk: TcpSock, skb: TcpSkb) -> None:
     """Append a prepared segment to the write queue."""
     sk.write_seq = skb.end_seq
     sk.sk_write_queue.append(skb)
-    sk.sk_wmem_queued += skb.truesize
+    sk_wmem_queued_add(sk, skb.truesize)
 
 
 def tcp_busy(sk: TcpSock) -> None:

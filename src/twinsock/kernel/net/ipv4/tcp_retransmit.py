@@ -39,8 +39,10 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     before,
 )
 from twinsock.kernel.net.ipv4.tcp_state import (
+    sk_wmem_queued_add,
     tcp_jiffies32,
     tcp_packets_in_flight,
+    tcp_urg_mode,
     tcp_wmem_free_skb,
     tcp_wnd_end,
 )
@@ -185,7 +187,7 @@ def _collapse_retrans(sk: TcpSock, skb: TcpSkb, nxt: TcpSkb) -> bool:
         skb.offset = 0
         skb.len += nxt.len
         skb.truesize += nxt.len
-        sk.sk_wmem_queued += nxt.len
+        sk_wmem_queued_add(sk, nxt.len)
     skb.end_seq = nxt.end_seq
     skb.tcp_flags |= nxt.tcp_flags
     skb.sacked |= nxt.sacked & TCPCB_EVER_RETRANS
@@ -318,7 +320,7 @@ def tcp_write_wakeup(sk: TcpSock, mib: int) -> int:
         if not err:
             tcp_event_new_data_sent(sk, skb)
         return err
-    if sk.urg_mode and before((sk.snd_una + 1) & M32, sk.snd_up) and (sk.snd_up - sk.snd_una) & M32 <= 0xFFFF:
+    if tcp_urg_mode(sk) and before((sk.snd_una + 1) & M32, sk.snd_up) and (sk.snd_up - sk.snd_una) & M32 <= 0xFFFF:
         tcp_xmit_probe_skb(sk, True, mib)
     return tcp_xmit_probe_skb(sk, False, mib)
 

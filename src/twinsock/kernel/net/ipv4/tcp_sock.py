@@ -421,7 +421,6 @@ class TcpSock(InetCsk):
         self.xmit_size_goal_segs = 0
         self.lsndtime = 0
         self.nonagle = 0
-        self.urg_mode = False
         self.notsent_lowat = 0
         self.bytes_sent = 0
         self.bytes_acked = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twinsock.kernel.net.core.sock import SHUTDOWN_MASK, SOCK_BINDPORT_LOCK, SOCK_DEAD, sock_put
-from twinsock.kernel.net.core.sock_mem import sk_mem_uncharge
+from twinsock.kernel.net.core.sock_mem import sk_forced_mem_schedule, sk_mem_charge, sk_mem_uncharge
 from twinsock.kernel.net.ipv4.inet_csk import (
     inet_csk_clear_delack_timer,
     inet_csk_clear_xmit_timer,
@@ -157,13 +157,23 @@ def tcp_chrono_stop(sk: TcpSock, type_: int) -> None:
 
 
 def sk_wmem_queued_add(sk: TcpSock, val: int) -> None:
-    """Charge the write queue with `val` bytes of memory."""
+    """Charge the write queue with `val` bytes of memory, whatever the limits say; give them back where it is negative."""
     sk.sk_wmem_queued += val
+    if val < 0:
+        sk_mem_uncharge(sk, -val)
+        return
+    sk_forced_mem_schedule(sk, val)
+    sk_mem_charge(sk, val)
+
+
+def tcp_urg_mode(sk: TcpSock) -> bool:
+    """Tell whether urgent data waits for its acknowledgement."""
+    return sk.snd_una != sk.snd_up
 
 
 def tcp_wmem_free_skb(sk: TcpSock, skb: TcpSkb) -> None:
     """Free a segment of the write or retransmit queue and complete its zero-copy calls."""
-    sk.sk_wmem_queued -= skb.truesize
+    sk_wmem_queued_add(sk, -skb.truesize)
     skb.freed = True
     if skb.zc is not None:
         sk.zc_put(skb.zc)

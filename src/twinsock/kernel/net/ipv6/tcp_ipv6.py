@@ -66,7 +66,7 @@ from twinsock.kernel.net.ipv6.inet6_ops import inet6_getname, inet6_leave_groups
 from twinsock.kernel.net.ipv6.ip6_cmsg import ipv6_recv_error
 from twinsock.kernel.net.ipv6.ip6_output import inet6_csk_xmit, ip6_send_unicast_reply, ip6_xmit
 from twinsock.kernel.net.ipv6.ipv6_sockglue import ipv6_getsockopt, ipv6_setsockopt
-from twinsock.kernel.net.ipv6.route import Flowi6, ip6_dst_lookup_flow
+from twinsock.kernel.net.ipv6.route import Flowi6, Rt6Info, ip6_dst_lookup_flow
 from twinsock.uapi.errno import EACCES, EAFNOSUPPORT, ECONNREFUSED, EHOSTUNREACH, EINVAL, ENETUNREACH, EPROTO
 from twinsock.uapi.in_ import IPPROTO_TCP
 from twinsock.uapi.snmp import (
@@ -182,7 +182,16 @@ REQUEST_OPS6: Final = Tcp6RequestOps()
 
 
 class MappedAfOps(Tcp4AfOps):
-    """`ipv6_mapped`: an AF_INET6 socket connected over IPv4."""
+    """`ipv6_mapped`: an AF_INET6 socket connected over IPv4.
+
+    Linux: a socket that was connected over IPv4 once keeps these operations when it connects over IPv6 later; its SYNs reach nobody."""
+
+    def queue_xmit(self, sk: InetCsk, skb: SkBuff) -> int:
+        """Send a segment of a socket."""
+        if isinstance(sk.sk_dst_cache, Rt6Info):
+            kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
+            return 0
+        return super().queue_xmit(sk, skb)
 
 
 class Tcp6AfOps(InetConnectionSockAfOps):
@@ -495,6 +504,11 @@ def tcp_v6_connect(task: Task, sk: TcpSock, addr: bytes) -> int:
             sk.sk_bound_dev_if = scope
         if not sk.sk_bound_dev_if:
             return -EINVAL
+    rx = sk.rx_opt
+    if rx.ts_recent_stamp and sk.sk_v6_daddr != daddr:
+        rx.ts_recent = rx.ts_recent_stamp = 0
+        sk.write_seq = 0
+    sk.sk_v6_daddr = daddr
     if daddr[:12] == MAPPED_PREFIX:
         return _connect_mapped(sk, daddr, dport)
     return _connect6(sk, daddr, dport)
@@ -504,13 +518,10 @@ def _connect_mapped(sk: TcpSock, daddr: bytes, dport: int) -> int:
     bound = sk.sk_v6_rcv_saddr
     if sk.sk_ipv6only or (bound != IN6ADDR_ANY and bound[:12] != MAPPED_PREFIX):
         return -ENETUNREACH
-    old = sk.sk_v6_daddr
-    sk.sk_v6_daddr = daddr
     sk.icsk_af_ops = MAPPED_OPS
     err = tcp_v4_connect_to(sk, int.from_bytes(daddr[12:], "big"), dport)
     if err:
         sk.icsk_af_ops = AF_OPS6
-        sk.sk_v6_daddr = old
     elif sk.pinet6 is not None:
         sk.pinet6.saddr = sk.sk_v6_rcv_saddr
     return err
@@ -528,19 +539,13 @@ def _connect6(sk: TcpSock, daddr: bytes, dport: int) -> int:
     err, rt = ip6_dst_lookup_flow(net, fl6, sk)
     if rt is None:
         return err
-    rx = sk.rx_opt
-    if rx.ts_recent_stamp and sk.sk_v6_daddr != daddr:
-        rx.ts_recent = rx.ts_recent_stamp = 0
-        sk.write_seq = 0
     if saddr == IN6ADDR_ANY:
         inet_bhash2_update_saddr(sk, LOOPBACK4_IPV6, fl6.saddr)
     pinfo.saddr = fl6.saddr
     sk.inet_saddr = LOOPBACK4_IPV6
-    sk.sk_v6_daddr = daddr
     sk.sk_daddr = LOOPBACK4_IPV6
-    sk.icsk_af_ops = AF_OPS6
     sk.sk_dport = dport
-    rx.mss_clamp = MSS_CLAMP6
+    sk.rx_opt.mss_clamp = MSS_CLAMP6
     tcp_set_state(sk, TCP_SYN_SENT)
     err = inet_hash_connect(sk)
     if not err:
