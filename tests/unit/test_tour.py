@@ -15,6 +15,7 @@ from twinsock.runtime.facade import TwinEnv
 ROOT = Path(__file__).parents[2]
 KERNEL = ROOT / "src" / "twinsock" / "kernel"
 TOUR = (ROOT / "docs" / "tour.md").read_text()
+README = (ROOT / "README.md").read_text()
 EXAMPLE = ROOT / "examples" / "boot_a_kernel.py"
 ROW = re.compile(r"^\| (\d+) \| `([^`]+)` \| ([^|]+) \|", re.MULTILINE)
 STOPS = [(path, re.findall(r"`(\w+)`", who)) for _, path, who in ROW.findall(TOUR)]
@@ -55,11 +56,13 @@ def test_a_byte_passes_the_stops_in_the_order_of_the_tour() -> None:
             position = calls.index((path, name), position)
 
 
-def test_the_tour_shows_the_example_as_it_is_and_its_output_as_it_comes() -> None:
+def test_the_tour_and_the_readme_show_the_example_as_it_is_and_its_output_as_it_comes() -> None:
     assert f"```python\n{EXAMPLE.read_text()}```\n" in TOUR
+    assert f"```python\n{EXAMPLE.read_text()}```\n" in README
     done = subprocess.run([sys.executable, str(EXAMPLE)], env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"```\n{done.stdout}```\n" in TOUR
+    assert f"```\n{done.stdout}```\n" in README
 
 
 def test_the_newcomers_example_has_at_most_twenty_lines() -> None:
