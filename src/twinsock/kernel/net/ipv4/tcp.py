@@ -142,6 +142,8 @@ def tcp_sendmsg_locked(task: Task, sk: TcpSock, msg: Msghdr) -> int:
     if flags & MSG_FASTOPEN or sk.inet_test_bit(INET_FLAGS_DEFER_CONNECT):
         err, call.copied_syn = sk.fastopen_ops.sendmsg(task, sk, msg, call.uarg)
         if err == -EINPROGRESS and call.copied_syn > 0:
+            if call.uarg is not None:
+                sk.zc_put(call.uarg)
             return call.copied_syn
         if err:
             return _out_err(task, sk, call, err)

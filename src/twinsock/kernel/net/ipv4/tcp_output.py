@@ -405,14 +405,21 @@ def tcp_ecn_send(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> None:
     if not sk.ecn_flags & TCP_ECN_OK:
         return
     if skb.len and not before(skb.seq, sk.snd_nxt):
-        sk.tos = (sk.tos & ~INET_ECN_MASK) | INET_ECN_ECT_0
+        _set_ecn(sk, INET_ECN_ECT_0)
         if sk.ecn_flags & TCP_ECN_QUEUE_CWR:
             sk.ecn_flags &= ~TCP_ECN_QUEUE_CWR
             th.flags |= TCPHDR_CWR
     else:
-        sk.tos &= ~INET_ECN_MASK
+        _set_ecn(sk, 0)
     if sk.ecn_flags & TCP_ECN_DEMAND_CWR:
         th.flags |= TCPHDR_ECE
+
+
+def _set_ecn(sk: TcpSock, bits: int) -> None:
+    """Set the ECN bits of the packets to come, INET_ECN_xmit() and INET_ECN_dontxmit()."""
+    sk.tos = (sk.tos & ~INET_ECN_MASK) | bits
+    if sk.pinet6 is not None:
+        sk.pinet6.tclass = (sk.pinet6.tclass & ~INET_ECN_MASK) | bits
 
 
 def tcp_skb_clone(skb: TcpSkb) -> TcpSkb:
@@ -537,7 +544,7 @@ def tcp_transmit_skb(sk: TcpSock, skb: TcpSkb, clone_it: bool) -> int:
     err = sk.icsk_af_ops.queue_xmit(sk, nskb)
     if err > 0:
         tcp_enter_cwr(sk)
-        err = 0 if err == 2 else -105  # NET_XMIT_CN counts as sent; NET_XMIT_DROP is ENOBUFS
+        err = 0 if err == 2 else err  # NET_XMIT_CN counts as sent
     if err == 0 and clone_it:
         tcp_update_skb_after_send(sk, skb, prior_wstamp)
         tcp_rate_skb_sent(sk, skb)
