@@ -66,6 +66,18 @@ class Config:
         for name, value in options:
             self._apply(name, value, line)
 
+    def check(self) -> None:
+        """Refuse what no device can be set up with. Raises ScriptError."""
+        self.addresses()
+        lowest = 1280 if self.is_ipv6_wire() else 68
+        if not lowest <= self.mtu <= 65535:
+            raise ScriptError(0, f"the mtu is {lowest} to 65535, not {self.mtu}")
+        if not 1 <= self.hz <= 1000:
+            raise ScriptError(0, f"there are 1 to 1000 ticks per second, not {self.hz}")
+        for name in ("bind_port", "connect_port"):
+            if not 1 <= getattr(self, name) <= 65535:
+                raise ScriptError(0, f"--{name} is 1 to 65535, not {getattr(self, name)}")
+
     def _apply(self, name: str, value: str, line: int) -> None:
         if name in _WITHOUT_EFFECT:
             return

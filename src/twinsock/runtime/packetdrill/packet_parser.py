@@ -37,7 +37,7 @@ def parse_packet(cursor: Cursor, event: PacketEvent, ip_version: int) -> None:
     event.ip = _ip_info(cursor, event.direction)
     ports = cursor.match(_PORTS)
     if ports is not None:
-        event.sport, event.dport = (int(part) for part in ports.split(">"))
+        event.sport, event.dport = (int(part) & 0xFFFF for part in ports.split(">"))
     if cursor.accept_word("icmp"):
         _icmp(cursor, event, ip_version)
     elif cursor.accept_word("udp"):
@@ -56,11 +56,11 @@ def _ip_info(cursor: Cursor, direction: int) -> IpInfo:
                 raise cursor.error("ect01 says two things about a packet that goes in")
             info.ecn = word
         elif word == "tos":
-            info.tos = cursor.integer("the type of service")
+            info.tos = cursor.integer("the type of service") & 0xFF
         elif word == "ttl":
-            info.ttl = cursor.integer("the time to live")
+            info.ttl = cursor.integer("the time to live") & 0xFF
         elif word == "flowlabel":
-            info.flowlabel = cursor.integer("the flow label")
+            info.flowlabel = cursor.integer("the flow label") & 0xFFFFF
         else:
             raise cursor.error(f"an IP header has no {word}")
         if cursor.accept(end):
@@ -93,7 +93,7 @@ def _udp(cursor: Cursor, event: PacketEvent) -> None:
     event.protocol = "udp"
     ports = cursor.match(_PORTS)
     if ports is not None:
-        event.sport, event.dport = (int(part) for part in ports.split(">"))
+        event.sport, event.dport = (int(part) & 0xFFFF for part in ports.split(">"))
     event.length = _length(cursor)
 
 
@@ -119,9 +119,9 @@ def _tcp(cursor: Cursor, event: PacketEvent) -> None:
         event.ack = cursor.integer("an acknowledgement number") & 0xFFFFFFFF
         event.has_ack = True
     if cursor.accept_word("win"):
-        event.win = cursor.integer("a window")
+        event.win = cursor.integer("a window") & 0xFFFF
     if cursor.accept_word("urg"):
-        event.urg = cursor.integer("an urgent pointer")
+        event.urg = cursor.integer("an urgent pointer") & 0xFFFF
     if event.direction == INBOUND and event.win < 0:
         raise cursor.error("a packet that goes in needs a window: win N")
     event.options = []
@@ -196,9 +196,9 @@ def _icmp(cursor: Cursor, event: PacketEvent, ip_version: int) -> None:
         event.icmp_code = code
     while True:
         if cursor.accept_word("mtu"):
-            event.icmp_mtu = cursor.integer("an MTU")
+            event.icmp_mtu = cursor.integer("an MTU") & 0xFFFFFFFF
         elif cursor.accept_word("id"):
-            event.icmp_id = cursor.integer("an identifier")
+            event.icmp_id = cursor.integer("an identifier") & 0xFFFF
         else:
             break
     if cursor.accept("["):

@@ -67,6 +67,7 @@ def prepare(path: str, variant: str, options: list[tuple[str, str]]) -> Prepared
             raise ScriptError(0, f"a script has at most {SCRIPT_BYTES_MAX} bytes")
         config.apply(parse_options(text))
         config.apply(options, 0)
+        config.check()
         return Prepared(path, parse_script(text, config.definitions, config.ip_version()), config)
     except ScriptError as error:
         return Verdict(path, config.variant, "error", error.line, error.message)

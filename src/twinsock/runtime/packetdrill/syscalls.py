@@ -11,6 +11,7 @@ from twinsock.runtime.packetdrill.machine import Calls
 from twinsock.runtime.packetdrill.script import Call, Either, Expr, Field, Items, Num, Str, Struct, SyscallEvent
 from twinsock.runtime.packetdrill.state import State
 
+BUFFER_BYTES_MAX = 1 << 26
 _FD_MAKERS = ("socket", "accept", "open", "epoll_create")
 
 
@@ -66,9 +67,16 @@ class Caller:
     def payload(self, event: SyscallEvent, index: int, size: int) -> bytes | None:
         """Give what a call sends: zeros, a string, or None for a null pointer."""
         arg = event.args[index]
+        check_size(event, size)
         if isinstance(arg, Str):
             return arg.value[:size]
         return None if self.buffer_missing(event, index) else bytes(size)
+
+
+def check_size(event: SyscallEvent, size: int) -> None:
+    """Refuse buffers that nobody has. Raises ScriptError."""
+    if not 0 <= size <= BUFFER_BYTES_MAX:
+        raise ScriptError(event.line, f"{event.name}(): a buffer has 0 to {BUFFER_BYTES_MAX} bytes, not {size}")
 
 
 def number(event: SyscallEvent, arg: Expr) -> int:
@@ -194,7 +202,9 @@ def _vector(event: SyscallEvent, arg: Expr) -> list[tuple[bool, int]]:
         if not isinstance(item, Struct) or len(item.fields) != 2:
             raise ScriptError(event.line, f"{event.name}(): expected {{..., n}}")
         null = isinstance(item.fields[0].value, Num)
-        found.append((null, number(event, item.fields[1].value)))
+        size = number(event, item.fields[1].value)
+        check_size(event, size)
+        found.append((null, size))
     return found
 
 
@@ -292,6 +302,7 @@ def _setsockopt(caller: Caller, event: SyscallEvent) -> Outcome:
 
 def _getsockopt(caller: Caller, event: SyscallEvent) -> Outcome:
     size = caller.num(event, 4)
+    check_size(event, max(size, 0))
     ret, got = caller.sys.getsockopt(caller.fd(event, 0), caller.num(event, 1), caller.num(event, 2), size)
     arg = event.args[3]
     if ret < 0 or type(arg) is Expr:
