@@ -9,13 +9,16 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twinsock.inspect.owners import GONE, IN_FLIGHT, NO_FD, PACKED_FD_BITS, Ghost, OwnerTable, Process, Unlisted
+from twinsock.kernel.fs.namei import ROOT_DEV, rootfs, sys_lstat, sys_stat
+from twinsock.kernel.fs.proc.base import find_task
+from twinsock.kernel.fs.proc.fd import proc_readfd
 from twinsock.kernel.fs.proc.root import proc_read
 from twinsock.kernel.net.core.net import Msghdr, Socket
 from twinsock.kernel.net.core.net_namespace import Net
 from twinsock.kernel.net.ipv4.tcp_diag import bound_tcp_sockets, hashed_tcp_sockets
 from twinsock.kernel.net.socket import SocketFile, sock_create_kern, sock_recvmsg, sock_release, sock_sendmsg
 from twinsock.kernel.net.unix.diag import unix_sockets
-from twinsock.uapi.errno import EAGAIN, ESRCH
+from twinsock.uapi.errno import EAGAIN, ENOENT, ESRCH
 from twinsock.uapi.netlink import (
     NETLINK_ROUTE,
     NLM_F_ACK,
@@ -33,9 +36,10 @@ if TYPE_CHECKING:
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.sock import SockCommon
-    from twinsock.kernel.sched.task import Task
+    from twinsock.kernel.sched.task import Task, UserNamespace
 
 _BUFFER = 32768
+_INIT_USER_NS = 0xEFFFFFFD
 
 
 def _os_error(error: int) -> OSError:
@@ -310,6 +314,73 @@ class TwinPort:
             if net.inum == netns:
                 return net
         raise OSError(ESRCH, f"no network namespace {netns} can be found")
+
+
+class TwinFileStat:
+    """The fields of `struct stat` that tools use."""
+
+    def __init__(self, inode: int, mode: int, size: int, uid: int, gid: int) -> None:
+        self.inode = inode
+        self.device = ROOT_DEV
+        self.mode = mode
+        self.size = size
+        self.uid = uid
+        self.gid = gid
+
+
+class TwinFiles:
+    """The twin's file system as tools ask for it: its tree in memory, and of /proc the namespaces and descriptors of tasks."""
+
+    def __init__(self, port: TwinPort) -> None:
+        self.port = port
+
+    def stat(self, path: str | bytes, follow: bool = True) -> TwinFileStat:
+        """Look at a path. Raises OSError."""
+        name = path if isinstance(path, bytes) else os.fsencode(path)
+        parts = os.fsdecode(name).split("/")
+        if parts[1:2] == ["proc"] and len(parts) > 3:
+            return self._stat_proc(parts[2], parts[3:])
+        task = self.port.task
+        err, inode = sys_stat(task, name) if follow else sys_lstat(task, name)
+        if inode is None:
+            raise _os_error(err)
+        return TwinFileStat(inode.i_ino, inode.i_mode, len(inode.data), inode.i_uid, inode.i_gid)
+
+    def _stat_proc(self, pid: str, rest: list[str]) -> TwinFileStat:
+        task = find_task(self.port.task, pid)
+        if task is None:
+            raise _os_error(-ENOENT)
+        if rest == ["ns", "net"] or rest[:1] == ["net"]:
+            return TwinFileStat(task.net.inum, 0o100444, 0, 0, 0)
+        if rest == ["ns", "user"]:
+            return TwinFileStat(_user_namespace(task.cred.user_ns), 0o100444, 0, 0, 0)
+        if rest == ["fd"]:
+            return TwinFileStat(task.pid, 0o40500, len(proc_readfd(task)), task.cred.euid, task.cred.egid)
+        raise _os_error(-ENOENT)
+
+    def is_read_only(self, path: str | bytes) -> bool:
+        """Tell whether the file system of a path is mounted read-only."""
+        return rootfs(self.port.kernel).read_only
+
+    def owner_of_namespace(self, path: str) -> int:
+        """Give the inode of the user namespace that owns the namespace at a path of /proc/PID/ns. Raises OSError."""
+        task = find_task(self.port.task, path.split("/")[2])
+        if task is None:
+            raise _os_error(-ENOENT)
+        return _user_namespace(task.net.user_ns)
+
+    def cgroup_programs(self, cgroup: str) -> list[str]:
+        """Name the BPF hooks of a cgroup: the twin's are Python, and are asked when a call is made."""
+        return []
+
+    def only_one_network(self) -> bool:
+        """Tell whether there is but one network namespace."""
+        return len(self.port.kernel.nets) == 1
+
+
+def _user_namespace(user_ns: UserNamespace) -> int:
+    """Return the number of a user namespace: Linux's for the initial one, lower ones for its descendants."""
+    return _INIT_USER_NS - user_ns.level
 
 
 def _reuse(sk: SockCommon, v6only: bool) -> int:

@@ -5,6 +5,7 @@ proc_write(task, "/proc/sys/net/core/somaxconn", b"128")"""
 
 from __future__ import annotations
 
+from twinsock.kernel.fs.proc.base import find_task, pid_text
 from twinsock.kernel.fs.proc.net import proc_net_text
 from twinsock.kernel.net.sysctl_net import sysctl_read, sysctl_write
 from twinsock.uapi.errno import EACCES, ENOENT
@@ -25,6 +26,11 @@ def proc_read(task: Task, path: str) -> tuple[int, bytes]:
     if parts[1:2] == ["net"] and len(parts) == 3:
         found = proc_net_text(task.net, parts[2])
         return (-ENOENT, b"") if found is None else (0, found.encode("latin-1"))
+    other = find_task(task, parts[1]) if len(parts) > 2 else None
+    if other is not None:
+        text_of = proc_net_text(other.net, parts[3]) if parts[2] == "net" and len(parts) == 4 else pid_text(other, parts[2:])
+        if text_of is not None:
+            return 0, text_of.encode("latin-1")
     return -ENOENT, b""
 
 

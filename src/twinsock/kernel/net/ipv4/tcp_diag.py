@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinsock.kernel.net.core.netlink import NetlinkRequest
 from twinsock.kernel.net.core.request_sock import RequestSock
-from twinsock.kernel.net.core.sock import SockCommon
+from twinsock.kernel.net.core.sock import SOCK_DEAD, SockCommon, lock_sock, release_sock, sock_hold, sock_put
 from twinsock.kernel.net.ipv4.inet_csk import (
     ICSK_TIME_LOSS_PROBE,
     ICSK_TIME_PROBE0,
@@ -19,13 +19,27 @@ from twinsock.kernel.net.ipv4.inet_hashtables import (
 )
 from twinsock.kernel.net.ipv4.inet_lookup import inet6_lookup_listener, inet_lookup_listener
 from twinsock.kernel.net.ipv4.inet_timewait_sock import InetTimewaitSock
+from twinsock.kernel.net.ipv4.tcp_close import inet_csk_listen_stop
+from twinsock.kernel.net.ipv4.tcp_control import tcp_send_active_reset
 from twinsock.kernel.net.ipv4.tcp_info import tcp_get_info
-from twinsock.kernel.net.ipv4.tcp_sock import M32, TcpSock
-from twinsock.kernel.net.ipv4.tcp_timewait import TcpTimewaitSock
-from twinsock.uapi.errno import EOPNOTSUPP
+from twinsock.kernel.net.ipv4.tcp_input import tcp_done_with_error
+from twinsock.kernel.net.ipv4.tcp_minisocks import inet_csk_reqsk_queue_drop
+from twinsock.kernel.net.ipv4.tcp_sock import M32, TcpRequestSock, TcpSock
+from twinsock.kernel.net.ipv4.tcp_state import tcp_set_state
+from twinsock.kernel.net.ipv4.tcp_timewait import TcpTimewaitSock, inet_twsk_kill
+from twinsock.uapi.errno import ECONNABORTED, ENOENT
 from twinsock.uapi.inet_diag import INET_DIAG_CONG, INET_DIAG_INFO
 from twinsock.uapi.socket import AF_INET6
-from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN, TCP_NEW_SYN_RECV, TCP_SYN_RECV
+from twinsock.uapi.tcp import (
+    TCP_CLOSE,
+    TCP_CLOSE_WAIT,
+    TCP_ESTABLISHED,
+    TCP_FIN_WAIT1,
+    TCP_FIN_WAIT2,
+    TCP_LISTEN,
+    TCP_NEW_SYN_RECV,
+    TCP_SYN_RECV,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +49,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.time.timer import Timer
     from twinsock.wire.inet_diag import InetDiagMsg, InetDiagReq
 
+_NEED_RESET: Final = 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT | 1 << TCP_FIN_WAIT1 | 1 << TCP_FIN_WAIT2 | 1 << TCP_SYN_RECV
 TCP_BOUND_INACTIVE: Final = 13  # a state for requests only: bound, neither listening nor connected
 
 
@@ -150,5 +165,24 @@ class TcpDiag(InetDiagHandler):
                 msg.attributes.append((INET_DIAG_CONG, sk.ca.name.encode() + b"\0"))
 
     def destroy(self, req: NetlinkRequest, sk: SockCommon) -> int:
-        """Reset a connection, close a listener (tcp_abort)."""
-        return -EOPNOTSUPP
+        """Reset a connection, close a listener, forget a request or mini-socket (tcp_abort)."""
+        if isinstance(sk, TcpTimewaitSock):
+            inet_twsk_kill(sk)
+            return 0
+        if isinstance(sk, TcpRequestSock):
+            inet_csk_reqsk_queue_drop(sk)
+            return 0
+        if not isinstance(sk, TcpSock) or sk.sk_state == TCP_CLOSE:
+            return -ENOENT
+        lock_sock(sk)
+        sock_hold(sk)
+        if sk.sk_state == TCP_LISTEN:
+            tcp_set_state(sk, TCP_CLOSE)
+            inet_csk_listen_stop(sk)
+        if not sk.sock_flag(SOCK_DEAD):
+            if _NEED_RESET >> sk.sk_state & 1:
+                tcp_send_active_reset(sk)
+            tcp_done_with_error(sk, ECONNABORTED)
+        release_sock(sk)
+        sock_put(sk)
+        return 0

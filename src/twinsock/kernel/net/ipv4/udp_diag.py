@@ -5,9 +5,11 @@ from __future__ import annotations
 from twinsock.kernel.net.core.netlink import NetlinkRequest
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY, Sock, SockCommon
 from twinsock.kernel.net.ipv4.inet_diag import InetDiagHandler
+from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.kernel.net.ipv4.raw import RawProto
 from twinsock.kernel.net.ipv4.udp_input import udp_sockets
-from twinsock.uapi.errno import EOPNOTSUPP
+from twinsock.uapi.errno import ECONNABORTED, ENOENT, EOPNOTSUPP
+from twinsock.uapi.in_ import IPPROTO_UDPLITE
 from twinsock.uapi.socket import AF_INET, AF_INET6
 
 TYPE_CHECKING = False
@@ -48,8 +50,15 @@ class UdpDiag(InetDiagHandler):
             msg.rqueue, msg.wqueue = sk.sk_rmem_alloc, sk.sk_wmem_alloc
 
     def destroy(self, req: NetlinkRequest, sk: SockCommon) -> int:
-        """Disconnect the socket with ECONNABORTED (udp_abort)."""
-        return -EOPNOTSUPP
+        """Disconnect the socket with ECONNABORTED (udp_abort); RAW sockets too (raw_abort)."""
+        if self.protocol == IPPROTO_UDPLITE:
+            return -EOPNOTSUPP
+        if not isinstance(sk, InetSock):
+            return -ENOENT
+        sk.sk_err = ECONNABORTED
+        sk.sk_error_report()
+        sk.sk_prot.disconnect(sk, 0)
+        return 0
 
 
 def _score(sk: SockCommon, asked: InetDiagReq) -> int:
