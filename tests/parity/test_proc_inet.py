@@ -17,7 +17,7 @@ DUMPS = {
     "diag udp6": (10, 17),
     "diag udplite": (2, 136),
 }
-ATTEMPTS = 4
+ATTEMPTS = 12
 
 
 def sockstat(env: Any, name: str) -> dict[str, int]:
