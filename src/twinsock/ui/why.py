@@ -25,29 +25,41 @@ USAGE_EXIT = 2
 HELP = """\
 usage: twinsock why ADDRESS [options]
 
-Says whether bind() and listen() on ADDRESS would succeed; if not: the rule, who is in the way, how long, what helps.
+Says whether bind() and listen() on ADDRESS would succeed; if not: which rule
+refuses, who is in the way, for how long, and what helps.
 
-ADDRESS    8080 (TCP on 0.0.0.0)   127.0.0.1:80   tcp://[::]:80   udp://0.0.0.0:53   mptcp://...   53/udp
-           0 (a port the kernel chooses)   unix:/run/app.sock   unix:@abstract   unix-dgram:...   unix-seqpacket:...
+examples
+  twinsock why 8080                             TCP on 0.0.0.0, for you, here
+  twinsock why tcp://127.0.0.1:80 --reuseaddr   if the server set SO_REUSEADDR
+  twinsock why udp://[::]:53 --v6only           also 53/udp, mptcp://:8443
+  twinsock why 8080 --pid 4242                  as that process would fare
+  twinsock why --connect 10.0.0.5:5432          may I connect there?
+  twinsock why unix:/run/app.sock               unix:@abstract, unix-dgram:,
+                                                unix-seqpacket: too
+  twinsock why 0 --reuseport                    a port the kernel chooses
+  twinsock why 8080 --wait 60 && ./server       start when it is free
 
 what the socket would set
-  --reuseaddr --reuseport        SO_REUSEADDR, SO_REUSEPORT
-  --v6only --no-v6only           IPV6_V6ONLY
-  --device NAME                  SO_BINDTODEVICE
-  --freebind --transparent       IP_FREEBIND, IP_TRANSPARENT
-  --bind-only                    leave listen() out
-  --connect                      ask about connect() to ADDRESS instead
+  --reuseaddr --reuseport    SO_REUSEADDR, SO_REUSEPORT
+  --v6only --no-v6only       IPV6_V6ONLY
+  --device NAME              SO_BINDTODEVICE
+  --freebind --transparent   IP_FREEBIND, IP_TRANSPARENT
+  --bind-only                leave listen() out
+  --connect                  ask about connect() to ADDRESS instead
 who would do it
-  --uid NAME|N                   as this user, without its capabilities unless it is root
-  --pid N                        as this process: its namespace, user, capabilities, limits
-  --netns NAME|PID|INODE         in this network namespace
+  --uid NAME|N               as this user, without capabilities unless root
+  --pid N                    as this process: its namespace, user,
+                             capabilities, limits
+  --netns NAME|PID|INODE     in this network namespace
 more
-  --prove                        really try it, close at once, and compare
-  --wait [SECONDS]               return when the address is free (exit 1 after SECONDS)
-  --json                         for programs; the schema is in docs/why.md
+  --prove                    really try it, close at once, and compare
+  --wait [SECONDS]           return when the address is free (exit 1 if it is
+                             not after SECONDS)
+  --json                     for programs; docs/why.md is the schema
   --no-color
 
-exit codes: 0 would succeed   1 would fail   2 wrong usage   3 cannot tell without more permission
+exit codes: 0 would succeed   1 would fail   2 wrong usage
+            3 cannot tell without more permission
 """
 
 
