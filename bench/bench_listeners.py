@@ -13,7 +13,7 @@ import sys
 from bench_ss import many_sockets, measure
 
 OURS = [sys.executable, "-c", "from twinsock.ui.cli import main; main()"]
-HEALTH = (0, 1)
+HEALTH = (0, 1, 3)
 OTHERS = ("count", "leaks", "ports", "ns")
 
 
