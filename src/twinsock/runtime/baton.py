@@ -49,6 +49,7 @@ class BatonTask(Task):
         self.frame: FrameType | None = None  # where it sleeps, for the deadlock report
         self.error: BaseException | None = None
         self.done = False
+        self.ident = 0  # of the thread
         self.timer = _SleepTimer(self)
 
     def schedule_timeout(self, timeout_ns: int) -> int:
@@ -140,13 +141,12 @@ class Baton:
         thread = threading.Thread(target=run, name=f"{task.comm}[{task.pid}]", daemon=True)
         self.threads.append(thread)
         thread.start()
+        task.ident = thread.ident or 0
         self.enqueue(task)
 
     def run(self, until: BatonTask | None = None) -> None:
         """Run until `until` has ended (None: every task); raise what made the simulation fail. Tasks left over are unwound."""
-        self.until = until
-        self._next(None)
-        self.main.acquire()
+        self.drive(until)
         self.over = True
         for task in [*self.sleeping, *self.run_queue]:
             task.go.release()
@@ -154,6 +154,12 @@ class Baton:
             thread.join(5)
         if self.failure is not None:
             raise self.failure
+
+    def drive(self, until: BatonTask | None) -> None:
+        """Run until `until` has ended or the simulation failed (`failure`); leave the other tasks where they are."""
+        self.until = until
+        self._next(None)
+        self.main.acquire()
 
     def switch_away(self, task: BatonTask) -> None:
         """Hand the baton over and come back when it is this task's turn again."""

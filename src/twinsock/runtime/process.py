@@ -1,0 +1,195 @@
+"""One simulated process which runs an unmodified Python program: its tasks are threads, its descriptors and signals the twin's.
+
+The leaf modules ask `process()` for the process whose code runs; there is one baton, so that this is never ambiguous. Left out:
+several processes of different hosts in one simulation."""
+
+import gc
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from twinsock.kernel.kernel import Kernel, Prng
+from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT
+from twinsock.kernel.time.timer import Timer
+from twinsock.runtime.baton import BatonTask
+from twinsock.runtime.facade import KilledBySignal, TwinEnv
+from twinsock.uapi.errno import EBADF
+
+EPOCH_NS = 1_767_225_600_000_000_000  # 2026-01-01 00:00:00 UTC, when every simulated host boots
+SPIN_FREE = 1000  # looks at the clock, or calls without effect, between two sleeps that cost no time
+SPIN_NS = 1000  # what each further one costs
+GC_THRESHOLD = 2000  # new objects before garbage is collected at the next system call
+REAL_FD_MIN = 1024  # files which the program opens have numbers from here on
+ITIMERS = {0: 14, 1: 26, 2: 27}  # which signal a timer sends
+
+
+class Escape(RuntimeError):
+    """A call which would leave the simulation; the message names it and the way out."""
+
+
+class _ItimerTimer(Timer):
+    """setitimer(2), alarm(2)."""
+
+    def __init__(self, owner: "Process", signo: int) -> None:
+        super().__init__()
+        self.owner = owner
+        self.signo = signo
+        self.interval_ns = 0
+
+    def fire(self) -> None:
+        """Send the signal and arm again."""
+        if self.interval_ns:
+            self.owner.kernel.clock.hrtimer_start(self, self.owner.kernel.clock.now_ns + self.interval_ns)
+        self.owner.first.send_signal(self.signo)
+
+
+class Process(TwinEnv):
+    """A simulated process with the state that the leaf modules share."""
+
+    def __init__(self, kernel: Kernel, seed: int, hostname: str) -> None:
+        super().__init__(kernel)
+        self.hostname = hostname
+        self.prng = Prng(seed ^ 0x5EED)
+        self.default_timeout: float | None = None
+        self.wakeup_fd = -1
+        self.python_handlers: dict[int, Any] = {}
+        self.thread_count = 0
+        self.spins = 0
+        self.itimers = {which: _ItimerTimer(self, signo) for which, signo in ITIMERS.items()}
+        self.allowed: set[str] = set()
+        self.mirror_path: Callable[[bytes], None] = _no_paths
+        kernel.clock.realtime_offset_ns = EPOCH_NS
+
+    # Descriptors
+
+    def owns(self, fd: object) -> bool:
+        """Tell whether a number is a descriptor of the twin; 0 to 2 are those of the real process."""
+        files = self.first.files
+        return isinstance(fd, int) and files is not None and 2 < fd < len(files.fd) and files.fd[fd] is not None
+
+    def is_real(self, fd: int) -> bool:
+        """Tell whether a number is a real descriptor of the program: a standard stream, or a file that it opened."""
+        return 0 <= fd <= 2 or fd >= REAL_FD_MIN
+
+    def mirror(self, path: bytes) -> None:
+        """Make the directories of a socket's path, where they really exist, in the twin's tree."""
+        self.mirror_path(path)
+
+    def need(self, fd: int) -> None:
+        """Refuse a number that is no descriptor of the twin. Raises OSError."""
+        if not self.owns(fd):
+            self.check(-EBADF)
+
+    # Time
+
+    def look(self) -> None:
+        """Count something that a busy loop does; a program that does nothing else sees time pass and others run."""
+        self.spins += 1
+        if self.spins > SPIN_FREE:
+            clock = self.kernel.clock
+            clock.advance_to(clock.now_ns + SPIN_NS)
+            if self.baton.run_queue and self.baton.current is not None:
+                self.baton.yield_now(self.baton.current)
+
+    def sleep_ns(self, duration_ns: int) -> None:
+        """Sleep in virtual time; a sleep of nothing lets the others run."""
+        self.collect()
+        if duration_ns > 0:
+            super().sleep_ns(duration_ns)
+        else:
+            self.look()
+            self.baton.yield_now(self.task)
+
+    def collect(self) -> None:
+        """Collect garbage where finalizers may make system calls; the collector itself is off."""
+        if gc.get_count()[0] > GC_THRESHOLD:
+            gc.collect(1)
+
+    def wait(self, task: BatonTask, timeout_ns: int = MAX_SCHEDULE_TIMEOUT) -> int:
+        """Sleep until somebody wakes the task; run signal handlers; return what is left of the time."""
+        self.spins = 0
+        task.prepare_to_sleep()
+        left = task.schedule_timeout(timeout_ns)
+        if task.signal_pending():
+            self.deliver_signals()
+        return left
+
+    # Signals: handlers run in the main thread
+
+    def deliver_signals(self) -> int:
+        """Run handlers of pending signals; return a mask of those that ran."""
+        task = self.task
+        ran = 0
+        while True:
+            info = task.dequeue_signal(task.blocked_signals)
+            if info is None:
+                return ran
+            signo = info.si_signo
+            handler = self.python_handlers.get(signo)
+            if not callable(handler):
+                if handler == 1 or task.ignored_signals >> signo & 1:
+                    continue
+                raise KilledBySignal(signo)
+            ran |= 1 << signo
+            if self.wakeup_fd >= 0:
+                self.write_wakeup(signo)
+            handler(signo, sys._getframe(1))
+
+    def pause(self) -> None:
+        """Wait until a handler ran, pause(2)."""
+        task = self.task
+        self.spins = 0
+        while True:
+            task.prepare_to_sleep()
+            task.schedule_timeout(MAX_SCHEDULE_TIMEOUT)
+            if self.deliver_signals():
+                return
+
+    def write_wakeup(self, signo: int) -> None:
+        """Write the number to the descriptor of signal.set_wakeup_fd()."""
+        from twinsock.kernel.fs.read_write import sys_write
+
+        sys_write(self.task, self.wakeup_fd, bytes([signo]))
+
+    # Threads
+
+    def start_thread(self, body: Callable[[], None]) -> BatonTask:
+        """Start a thread which shares everything with its maker."""
+        parent = self.task
+        child = self._new_task(parent.comm, parent.net, parent.cred, self.kernel.new_pid())
+        child.tgid = self.first.tgid
+        self.kernel.copy_process(parent, child, share_files=True)
+        child.handled_signals = parent.handled_signals
+        self.thread_count += 1
+
+        def run() -> None:
+            try:
+                body()
+            finally:
+                self.thread_count -= 1
+                self.kernel.do_exit(child)
+
+        self.baton.spawn(child, run)
+        return child
+
+    def random_bytes(self, size: int) -> bytes:
+        """Give bytes of the seeded generator, as os.urandom()."""
+        words = [self.prng.u64().to_bytes(8, "little") for _ in range((size + 7) // 8)]
+        return b"".join(words)[:size]
+
+
+def _no_paths(path: bytes) -> None:
+    """Mirror nothing: the process has no file system besides the twin's."""
+
+
+_current: list[Process] = []
+
+
+def install_process(process: Process) -> None:
+    """Say whose code runs."""
+    _current[:] = [process]
+
+
+def process() -> Process:
+    """Return the process whose code runs."""
+    return _current[0]

@@ -1,0 +1,183 @@
+"""Runs an unmodified program on one simulated host, `twinsock run`: the same seed gives the same run.
+
+`settle` has started the interpreter with what makes runs equal. The program is the first task; when it has ended, threads that are no
+daemons have, and exit functions ran, the process ends.
+Exit codes are the program's own; DEADLOCK when every thread waits for ever."""
+
+import importlib
+import os
+import sys
+import traceback
+from types import CodeType, ModuleType, TracebackType
+from typing import Any
+
+from twinsock.kernel.boot import start_kernel
+from twinsock.kernel.fs.proc.root import proc_write
+from twinsock.kernel.net.core.capture import Capture, CaptureSink
+from twinsock.runtime.baton import BatonTask, Deadlock
+from twinsock.runtime.facade import KilledBySignal
+from twinsock.runtime.install import install
+from twinsock.runtime.process import Process
+from twinsock.runtime.settle import Request
+
+DEADLOCK = 124
+_HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_LIBRARY = os.path.dirname(os.__file__)
+
+
+class RunError(Exception):
+    """The program cannot be started: one line for the user."""
+
+
+class _FileSink(CaptureSink):
+    def __init__(self, path: str) -> None:
+        self.file = open(path, "wb")  # noqa: SIM115
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+
+
+def run(request: Request) -> int:
+    """Run the program and end the process with its exit code. Raises RunError if it cannot start."""
+    code = None if request.is_module else _compile(request.program)
+    kernel = start_kernel(request.seed)
+    host = Process(kernel, request.seed, request.hostname)
+    host.allowed = set(request.allowed)
+    for name, value in request.sysctls:
+        path = "/proc/sys/" + name.replace(".", "/")
+        if proc_write(host.first, path, value.encode()) < 0:
+            raise RunError(f"--sysctl {name}={value}: the twin has no such setting or does not take this value")
+    sink: _FileSink | None = None
+    if request.pcap:
+        try:
+            sink = _FileSink(request.pcap)
+        except OSError as error:
+            raise RunError(f"--pcap {request.pcap}: {error.strerror}") from None
+        Capture(sink).attach(kernel.init_net.dev_base[0])
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[os.getpid() % len(os.sched_getaffinity(0))]})
+    try:
+        install(host)
+    except OSError as error:
+        raise RunError(str(error.strerror)) from None
+
+    def body() -> None:
+        end(_main(request, code), sink)
+
+    host.baton.spawn(host.first, body)
+    host.first.comm = os.path.basename(request.program)
+    try:
+        host.baton.drive(host.first)
+    except KeyboardInterrupt:
+        end(130, sink)
+    failure = host.baton.failure
+    if isinstance(failure, Deadlock):
+        print(deadlock_text(host), file=sys.stderr)
+        end(DEADLOCK, sink)
+    if failure is not None:
+        traceback.print_exception(failure)
+    end(1, sink)
+    return 1
+
+
+def end(code: int, sink: _FileSink | None) -> None:
+    """End the process at once: what still sleeps stays asleep."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            code = code or 120
+    if sink is not None:
+        sink.file.close()
+    os._exit(code)
+
+
+def _compile(path: str) -> CodeType:
+    """Read the program. Raises RunError."""
+    try:
+        with open(path, "rb") as file:
+            source = file.read()
+        return compile(source, path, "exec")
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}") from None
+    except SyntaxError as error:
+        raise RunError(f"{path}:{error.lineno}: {error.msg}") from None
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from None
+
+
+def _main(request: Request, code: CodeType | None) -> int:
+    """Run the program, its threads and exit functions; return the exit code."""
+    try:
+        status = _guarded(lambda: _program(request, code))
+        threading = sys.modules.get("threading")
+        if threading is not None:
+            status = _guarded(threading._shutdown) or status
+        import atexit
+
+        return _guarded(atexit._run_exitfuncs) or status
+    except KilledBySignal as killed:
+        return 128 + int(killed.args[0])
+
+
+def _guarded(call: Any) -> int:
+    """Make a call; return the exit code that its end means and show an exception as the interpreter does."""
+    try:
+        call()
+    except SystemExit as stop:
+        if stop.code is None or isinstance(stop.code, int):
+            return (stop.code or 0) & 0xFF
+        print(stop.code, file=sys.stderr)
+        return 1
+    except KilledBySignal:
+        raise
+    except BaseException as problem:
+        sys.last_type, sys.last_value = type(problem), problem
+        sys.last_traceback = trace = _below(problem.__traceback__)
+        sys.excepthook(type(problem), problem.with_traceback(trace), trace)
+        return 130 if isinstance(problem, KeyboardInterrupt) else 1
+    return 0
+
+
+def _below(trace: TracebackType | None) -> TracebackType | None:
+    """Leave out our own frames above the program."""
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    return trace
+
+
+def _program(request: Request, code: CodeType | None) -> None:
+    """Become the program's `__main__`."""
+    module = ModuleType("__main__")
+    module.__dict__["__builtins__"] = __builtins__
+    sys.modules["__main__"] = module
+    sys.argv = [request.program, *request.args]
+    if code is None:
+        runpy: Any = importlib.import_module("runpy")
+        sys.path[0] = os.getcwd()
+        runpy._run_module_as_main(request.program)
+        return
+    sys.path[0] = os.path.dirname(os.path.abspath(request.program))
+    module.__dict__.update(__file__=request.program, __cached__=None)
+    exec(code, module.__dict__)
+
+
+def deadlock_text(host: Process) -> str:
+    """Say who waits where when nobody can ever run again."""
+    threading = sys.modules.get("threading")
+    names = {} if threading is None else {ident: thread.name for ident, thread in threading._active.items()}
+    lines = ["twinsock run: deadlock: every thread waits, and no timer or packet will ever wake one"]
+    for task in host.baton.sleeping:
+        name = names.get(task.ident) or ("MainThread" if task is host.first else "thread")
+        lines.append(f"  {name} (task {task.pid}) waits in {_where(task)}")
+    return "\n".join(lines)
+
+
+def _where(task: BatonTask) -> str:
+    """Name the call and the program's line that a task waits in."""
+    frames = list(reversed(traceback.extract_stack(task.frame)))
+    outside = [entry for entry in frames if not entry.filename.startswith(_HERE)]
+    calls = [entry.name for entry in frames if entry.name.startswith("sys_")]
+    mine = next((entry for entry in outside if not entry.filename.startswith((_LIBRARY, "<frozen"))), outside[0] if outside else None)
+    library = [entry.name for entry in outside[:1] if entry is not mine]
+    what = (calls or library or ["a lock"])[0].removeprefix("sys_")
+    return what if mine is None else f"{what}(), called at {mine.filename}:{mine.lineno} ({mine.name})"
