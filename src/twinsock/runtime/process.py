@@ -23,7 +23,7 @@ REAL_FD_MIN = 1024  # files which the program opens have numbers from here on
 ITIMERS = {0: 14, 1: 26, 2: 27}  # which signal a timer sends
 
 
-class Escape(RuntimeError):
+class Escape(PermissionError):
     """A call which would leave the simulation; the message names it and the way out."""
 
 
