@@ -17,9 +17,9 @@ from twinsock.kernel.fs.select import Pollfd, sys_poll
 from twinsock.kernel.net import socket as calls
 from twinsock.kernel.sched.task import ERESTARTNOHAND
 from twinsock.runtime.leaf import address as addresses
-from twinsock.runtime.leaf import resolver
-from twinsock.runtime.process import Escape, Process, process
-from twinsock.uapi.errno import EAGAIN, EBADF, EINPROGRESS, EINTR, EISCONN, ERESTARTSYS
+from twinsock.runtime.leaf import os_calls, real_file, resolver
+from twinsock.runtime.process import REAL_FD_MIN, Escape, Process, process
+from twinsock.uapi.errno import EAGAIN, EBADF, EINPROGRESS, EINTR, EISCONN, ENOTSOCK, ERESTARTSYS
 from twinsock.uapi.fcntl import F_GETFL, F_SETFL, O_NONBLOCK
 from twinsock.uapi.socket import SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET
 
@@ -140,6 +140,9 @@ class Socket:
         fd = fileno.__index__() if hasattr(fileno, "__index__") else _not_an_int(fileno)
         if fd < 0:
             raise ValueError("negative file descriptor")
+        if not host.owns(fd) and host.is_real(fd):
+            os.fstat(fd)
+            raise OSError(ENOTSOCK, os.strerror(ENOTSOCK))
         host.need(fd)
         self._fd = fd
         try:
@@ -210,7 +213,7 @@ class Socket:
 
     def setblocking(self, flag: Any, /) -> None:
         """Block, or not."""
-        block = bool(_int(flag))
+        block = bool(flag.__index__() if hasattr(flag, "__index__") else _not_an_int(flag))
         self._timeout_s = None if block else 0.0
         self._set_nonblock(not block)
 
@@ -356,7 +359,7 @@ class Socket:
             if hasattr(buffers, "__iter__"):
                 raise
             raise TypeError("sendmsg() argument 1 must be an iterable") from problem
-        control = _control(ancdata)
+        control, adopted = _control(process(), ancdata)
         bits = _int(flags)
         addr = None if address is None else addresses.pack(process(), self._family, address, "sendmsg")
 
@@ -368,7 +371,11 @@ class Socket:
                 umsg.name, umsg.namelen = addr, len(addr)
             return calls.sys_sendmsg(process().task, self._fd, umsg, bits)
 
-        return self._call(_POLLOUT, call)
+        try:
+            return self._call(_POLLOUT, call)
+        finally:
+            for fd in adopted:
+                sys_close(process().task, fd)
 
     def sendmsg_afalg(self, *args: object, **kw: object) -> int:
         """Refuse: the twin has no AF_ALG."""
@@ -517,8 +524,10 @@ Socket.__module__ = "_socket"
 socket = SocketType = Socket
 
 
-def _control(ancdata: Any) -> bytes:
-    """Pack control messages, without padding behind the last one. Raises TypeError."""
+def _control(host: Process, ancdata: Any) -> tuple[bytes, list[int]]:
+    """Pack control messages, without padding behind the last one; real files that are passed get numbers of the twin, which are
+    returned to be closed. Raises TypeError."""
+    adopted: list[int] = []
     try:
         items = list(iter(ancdata))
     except TypeError:
@@ -528,8 +537,21 @@ def _control(ancdata: Any) -> bytes:
         if not isinstance(item, tuple) or len(item) != 3:
             raise TypeError("[sendmsg() ancillary data items] must be tuple of length 3")
         data = _bytes(item[2])
+        if item[0] == SOL_SOCKET and item[1] == real.SCM_RIGHTS:
+            data = _pass(host, data, adopted)
         control += bytes(-len(control) % 8) + struct.pack("=Qii", 16 + len(data), _int(item[0]), _int(item[1])) + data
-    return control
+    return control, adopted
+
+
+def _pass(host: Process, data: bytes, adopted: list[int]) -> bytes:
+    """Replace real descriptors in an SCM_RIGHTS message. Raises OSError."""
+    count = len(data) // 4
+    fds = list(struct.unpack_from(f"={count}i", data))
+    for i, fd in enumerate(fds):
+        if fd >= REAL_FD_MIN:
+            fds[i] = host.check(real_file.adopt(host.task, fd, os_calls.REAL))
+            adopted.append(fds[i])
+    return struct.pack(f"={count}i", *fds) + data[count * 4 :]
 
 
 def _split(control: bytes) -> list[tuple[int, int, bytes]]:
@@ -553,7 +575,7 @@ def socketpair(family: int = real.AF_UNIX, type: int = real.SOCK_STREAM, proto: 
 def close(fd: int, /) -> None:
     """Close a socket's descriptor."""
     host = process()
-    number = fd.__index__()
+    number = fd.__index__() if hasattr(fd, "__index__") else _not_an_int(fd)
     host.need(number)
     host.check(sys_close(host.task, number))
 

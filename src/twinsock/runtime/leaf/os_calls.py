@@ -25,8 +25,9 @@ _BY_FD = """
     close read write readv writev pread pwrite lseek ftruncate fsync fstat fchown fchmod set_blocking get_blocking
     get_inheritable set_inheritable eventfd_read eventfd_write
 """
+_NO_DEVICE = ("/dev/vsock", "/dev/vhost-vsock")  # of address families which the twin lacks
 _PATHS = "unlink remove stat lstat chmod access"
-_real: dict[str, Callable[..., Any]] = {}
+REAL: dict[str, Callable[..., Any]] = {}
 
 
 def reserve() -> None:
@@ -54,7 +55,7 @@ def install(host: Process) -> None:
     for name in _PATHS.split():
         _replace_by_path(host, name)
     ours: dict[str, Callable[..., Any]] = {
-        "dup": lambda fd, /: host.os.dup(fd) if host.owns(fd) else _real["dup"](_checked(host, fd)),
+        "dup": lambda fd, /: host.os.dup(fd) if host.owns(fd) else REAL["dup"](_checked(host, fd)),
         "dup2": lambda fd, fd2, inheritable=True: _dup2(host, fd, fd2, inheritable),
         "pipe": host.os.pipe,
         "pipe2": host.os.pipe2,
@@ -70,7 +71,7 @@ def install(host: Process) -> None:
         "kill": lambda pid, signo, /: _kill(host, pid, signo),
         "uname": lambda: _uname(host),
         "fdopen": fdopen,
-        "isatty": lambda fd, /: False if host.owns(fd) else _real["isatty"](fd),
+        "isatty": lambda fd, /: False if host.owns(fd) else REAL["isatty"](fd),
     }
     for name, call in ours.items():
         _put(name, call)
@@ -90,7 +91,7 @@ def _put(name: str, call: Callable[..., Any]) -> None:
     """Replace a function of os and posix."""
     if not hasattr(os, name):
         return
-    _real[name] = getattr(os, name)
+    REAL[name] = getattr(os, name)
     if isinstance(call, FunctionType):
         call.__name__ = call.__qualname__ = name
     for module in (os, posix):
@@ -124,7 +125,7 @@ def _dup2(host: Process, fd: int, fd2: int, inheritable: bool) -> int:
         if fd2 < 3:
             raise PermissionError(1, f"os.dup2(): {fd2} is the real standard stream, it cannot become a descriptor of the twin")
         return int(host.os.dup2(fd, fd2, inheritable))
-    return int(_real["dup2"](_checked(host, fd), fd2, inheritable))
+    return int(REAL["dup2"](_checked(host, fd), fd2, inheritable))
 
 
 def _sendfile(host: Process, out_fd: int, in_fd: int, offset: int | None, count: int) -> int:
@@ -132,7 +133,7 @@ def _sendfile(host: Process, out_fd: int, in_fd: int, offset: int | None, count:
     if host.owns(in_fd):
         return int(host.os.sendfile(out_fd, in_fd, offset, count))
     if not host.owns(out_fd):
-        return int(_real["sendfile"](out_fd, in_fd, offset, count))
+        return int(REAL["sendfile"](out_fd, in_fd, offset, count))
     data = os.pread(in_fd, min(count, 1 << 18), os.lseek(in_fd, 0, 1) if offset is None else offset)
     sent = host.os.write(out_fd, data) if data else 0
     if offset is None:
@@ -150,7 +151,7 @@ def _kill(host: Process, pid: int, signo: int) -> None:
 
 
 def _uname(host: Process) -> Any:
-    found = _real["uname"]()
+    found = REAL["uname"]()
     return type(found)((found.sysname, host.hostname, found.release, found.version, found.machine))
 
 
@@ -174,7 +175,7 @@ def _directories(host: Process, path: bytes) -> None:
         if not part:
             continue
         full += b"/" + part
-        if namei.sys_stat(host.first, full)[0] < 0 and _real["stat"](full):
+        if namei.sys_stat(host.first, full)[0] < 0 and REAL["stat"](full):
             namei.sys_mkdir(host.first, full, 0o777)
 
 
@@ -273,6 +274,8 @@ def _opener(host: Process, real: Callable[..., Any]) -> Callable[..., Any]:
             if host.owns(file):
                 return _open_fd(host, file, mode, buffering, *args, **kw)
             _checked(host, file)
+        elif file in _NO_DEVICE:
+            raise FileNotFoundError(2, os.strerror(2), file)
         elif isinstance(file, str) and file.startswith(("/proc/", "/etc/host")):
             data = _text_of(host, file, mode)
             if data is not None:

@@ -133,6 +133,7 @@ def gethostbyaddr(ip_address: Any, /) -> tuple[str, list[str], list[str]]:
 def getnameinfo(sockaddr: Any, flags: int, /) -> tuple[str, str]:
     """getnameinfo(3)."""
     if not isinstance(sockaddr, tuple):
+        sockaddr = None  # the traceback keeps this frame, which must not keep the argument
         raise TypeError("getnameinfo() argument 1 must be a tuple")
     if sockaddr and isinstance(sockaddr[0], str) and not _is_number(sockaddr[0]):
         sockaddr = (getaddrinfo(sockaddr[0], None)[0][4][0], *sockaddr[1:])
@@ -167,6 +168,8 @@ def if_nameindex() -> list[tuple[int, str]]:
 
 def if_nametoindex(name: Any, /) -> int:
     """Return an interface's index. Raises OSError."""
+    if not isinstance(name, str | bytes):
+        raise TypeError(f"expected str, bytes or os.PathLike object, not {type(name).__name__}")
     text = name.decode() if isinstance(name, bytes) else name
     for index, known in if_nameindex():
         if known == text:
@@ -174,8 +177,12 @@ def if_nametoindex(name: Any, /) -> int:
     raise OSError("no interface with this name")
 
 
-def if_indextoname(index: int, /) -> str:
+def if_indextoname(index: Any, /) -> str:
     """Return an interface's name. Raises OSError."""
+    if not hasattr(index, "__index__"):
+        raise TypeError(f"'{type(index).__name__}' object cannot be interpreted as an integer")
+    if index < 0:
+        raise OverflowError("can't convert negative value to unsigned int")
     for number, name in if_nameindex():
         if number == index:
             return name
