@@ -1,11 +1,12 @@
 """`twinsock ss` against ss(8) with 100,000 TCP sockets in a namespace of their own: ratios of one run, cold, as typed.
 
-    python bench/bench_ss.py [COUNT] [ROUNDS]
+    python bench/bench_ss.py [--json] [COUNT] [ROUNDS]
 
 Prints one line per command: the least wall and CPU seconds of both, ours over theirs, and our peak memory.
 """
 
 import contextlib
+import json
 import os
 import resource
 import subprocess
@@ -66,8 +67,10 @@ def _unshare() -> None:
 
 def main() -> None:
     """Measure and print."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    numbers = [int(word) for word in sys.argv[1:] if word != "--json"]
+    count = numbers[0] if numbers else 100_000
+    rounds = numbers[1] if len(numbers) > 1 else 5
+    results: list[dict[str, object]] = []
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     with many_sockets(count):
         print(f"{count} TCP sockets, least of {rounds}; seconds: wall (CPU)")
@@ -79,6 +82,10 @@ def main() -> None:
                 f"ratio {our_wall / their_wall:.2f} ({our_cpu / their_cpu:.2f})  peak {peak / 1024:.0f} MB",
                 flush=True,
             )
+            name = f"twinsock ss {' '.join(arguments)}"
+            results.append({"name": name, "ratio": round(their_cpu / our_cpu, 3), "goal": None, "peer": f"ss {arguments[0]}"})
+    if "--json" in sys.argv:
+        print(json.dumps(results))
 
 
 if __name__ == "__main__":
