@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.netns import netns_missing, run_in_netns
+from tests.netns import netns_missing, run_in_netns, set_link_up, unshare_net
 from tests.parity.harness import TestedTwinEnv
 from tests.parity.host_sys import HostSys
 
@@ -36,6 +36,8 @@ NONBLOCK = 0o4000
 SOL_SOCKET, SOL_TCP, SOL_IPV6 = 1, 6, 41
 SETTLE_MS = 5
 END_MS = 60
+TRIALS = 10
+LATE_SECONDS = 0.15  # a host that needed longer let timers of 200 ms come near
 ADDRESSES = {
     2: ("127.0.0.1", "127.0.0.2", "0.0.0.0", "10.9.9.9"),
     10: ("::1", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0", "2001:db8::9"),
@@ -290,20 +292,29 @@ _WEIGHTS = (
 # ---- the two kernels
 
 
+def small_tables() -> None:
+    """Move on into a namespace with 128 chains of its own: the default table takes long to read."""
+    _write_sysctl("ipv4/tcp_child_ehash_entries", "128")
+    unshare_net()
+    set_link_up("lo")
+
+
 def host_runs(jobs: list[tuple[Program, int]]) -> list[Any]:
-    """Play programs one after another in this namespace: (results, rows at the end) of each."""
+    """Play programs one after another in this namespace: (results, rows at the end, seconds) of each."""
+    small_tables()
     calls = HostSys()
     _write_sysctl("ipv4/tcp_congestion_control", "reno")
     out = []
     for start in range(0, len(jobs), 20):
         players = []
+        begin = time.monotonic()
         for program, port in jobs[start : start + 20]:
             player = Player(calls, port, _host_settle)
             players.append((player, player.play(program)))
         select.select([], [], [], END_MS / 1000)
         text = _read("tcp") + _read("tcp6").split("\n", 1)[1]
         for player, results in players:
-            out.append((results, rows(player, text)))
+            out.append((results, rows(player, text), time.monotonic() - begin))
         for player, _ in players:
             player.end()
     return out
@@ -358,14 +369,19 @@ def differs(host: Any, twin: Any) -> str:
 
 
 def fresh_difference(program: Program) -> str:
-    """Play a program in a fresh namespace and say where it differs, twice the same: a race of the host says two things."""
+    """Play a program in a fresh namespace and say where it differs, twice; runs in which the machine was busy do not count."""
     twin = twin_run(program, FIRST_PORT)
     found = ""
-    for _ in range(2):
-        found = differs(run_in_netns(host_runs, [(program, FIRST_PORT)])[0], twin)
-        if not found:
-            return ""
-    return found
+    played = 0
+    for _ in range(TRIALS):
+        host = run_in_netns(host_runs, [(program, FIRST_PORT)])[0]
+        if host[2] > LATE_SECONDS:
+            continue
+        found = differs(host, twin)
+        played += 1
+        if not found or played == 2:
+            return found
+    return ""
 
 
 def minimise(program: Program) -> Program:

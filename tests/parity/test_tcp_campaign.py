@@ -7,7 +7,7 @@ from tests.campaign import tcp_programs
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 
-@pytest.mark.parametrize("numbers", [(0, 200), (600, 100), (850, 50), (2490, 10), (2560, 10), (2640, 10), (2750, 10)])
+@pytest.mark.parametrize("numbers", [(0, 200), (600, 100), (850, 50), (2490, 10), (2560, 10), (2640, 10), (2750, 10), (6600, 10)])
 def test_random_programs_on_four_sockets_end_as_on_linux(numbers: tuple[int, int]) -> None:
     steps, differences = tcp_programs.compare(*numbers, seed=1)
     assert steps > 100

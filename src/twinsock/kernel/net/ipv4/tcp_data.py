@@ -575,8 +575,16 @@ def tcp_queue_rcv(sk: TcpSock, skb: TcpSkb) -> None:
     queue = sk.sk_receive_queue
     if queue is None:
         queue = sk.sk_receive_queue = deque()
+    tail = queue[-1] if queue else None
+    if isinstance(tail, TcpSkb) and not skb.len and skb.tcp_flags & TCPHDR_FIN and (tail.origin is None or tail.origin.freed):
+        # Measured: 6.18, tests/parity/test_tcp_campaign.py: a FIN behind acknowledged data is taken by the read that ends at the data
+        sk.sk_net.net_statistics[LINUX_MIB_TCPRCVCOALESCE] += 1
+        tcp_rcv_nxt_update(sk, skb.end_seq)
+        tail.tcp_flags |= TCPHDR_FIN
+        tail.end_seq = skb.end_seq
+        return
     charge = skb.truesize
-    if queue and _can_coalesce(queue[-1], skb):
+    if tail is not None and _can_coalesce(tail, skb):
         charge = skb.len
         sk.sk_net.net_statistics[LINUX_MIB_TCPRCVCOALESCE] += 1
     tcp_rcv_nxt_update(sk, skb.end_seq)

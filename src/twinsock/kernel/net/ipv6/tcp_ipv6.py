@@ -522,8 +522,10 @@ def _connect_mapped(sk: TcpSock, daddr: bytes, dport: int) -> int:
     err = tcp_v4_connect_to(sk, int.from_bytes(daddr[12:], "big"), dport)
     if err:
         sk.icsk_af_ops = AF_OPS6
-    elif sk.pinet6 is not None:
-        sk.pinet6.saddr = sk.sk_v6_rcv_saddr
+    else:
+        sk.sk_v6_daddr = MAPPED_PREFIX + sk.sk_daddr.to_bytes(4, "big")
+        if sk.pinet6 is not None:
+            sk.pinet6.saddr = sk.sk_v6_rcv_saddr
     return err
 
 
@@ -532,13 +534,13 @@ def _connect6(sk: TcpSock, daddr: bytes, dport: int) -> int:
     pinfo = sk.pinet6
     assert pinfo is not None
     saddr = sk.sk_v6_rcv_saddr
-    if saddr[:12] == MAPPED_PREFIX:
-        return -EAFNOSUPPORT
     fl6 = Flowi6(daddr, saddr, IPPROTO_TCP, sk.inet_sport, dport, sk.sk_bound_dev_if)
     fl6.mark = sk.sk_mark
     err, rt = ip6_dst_lookup_flow(net, fl6, sk)
     if rt is None:
         return err
+    if saddr[:12] == MAPPED_PREFIX:
+        return -EAFNOSUPPORT
     if saddr == IN6ADDR_ANY:
         inet_bhash2_update_saddr(sk, LOOPBACK4_IPV6, fl6.saddr)
     pinfo.saddr = fl6.saddr
