@@ -8,7 +8,6 @@ FUNCTION_LINES_MAX = 70
 # "path" or "path:function" -> why it may be longer.
 LONGER: dict[str, str] = {
     "src/twinsock/kernel/net/core/netns_tcp.py:__init__": "one line for each sysctl",
-    "src/twinsock/kernel/net/ipv4/tcp_sock.py:__init__": "one line for each field of struct tcp_sock",
 }
 
 

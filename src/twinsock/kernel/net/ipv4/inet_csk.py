@@ -81,44 +81,46 @@ class InetConnectionSockAfOps:
 class InetCsk(InetConnectionSock):
     """`struct inet_connection_sock`: timers and acknowledgement state. Times ending in no unit are ticks."""
 
+    # defaults: what a connection never changes takes no room in it
+    icsk_retransmit_timer: Timer | None = None
+    icsk_delack_timer: Timer | None = None
+    icsk_keepalive_timer: Timer | None = None
+    icsk_timeout = 0  # tick at which icsk_pending is due
+    icsk_pending = 0  # ICSK_TIME_*
+    icsk_rto = 0
+    icsk_rto_min = 0
+    icsk_rto_max = 0
+    icsk_delack_max = 0
+    icsk_backoff = 0
+    icsk_retransmits = 0
+    icsk_syn_retries = 0
+    icsk_probes_out = 0
+    icsk_probes_tstamp = 0
+    icsk_user_timeout = 0  # ms
+    icsk_pmtu_cookie = 0
+    icsk_ext_hdr_len = 0
+    icsk_ca_state = 0  # TCP_CA_*
+    ack_pending = 0  # ICSK_ACK_*
+    ack_quick = 0
+    ack_pingpong = 0
+    ack_retry = 0
+    ack_ato = 0
+    ack_timeout = 0
+    ack_lrcvtime = 0
+    ack_last_seg_size = 0
+    ack_rcv_mss = 0
+    mtup_enabled = False
+    mtup_search_high = 0
+    mtup_search_low = 0
+    mtup_probe_size = 0
+    mtup_probe_timestamp = 0
+
     def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
         self.icsk_af_ops: InetConnectionSockAfOps = _NO_AF_OPS
         self.icsk_accept_queue = RequestSockQueue()
-        self.icsk_retransmit_timer: Timer | None = None
-        self.icsk_delack_timer: Timer | None = None
-        self.icsk_keepalive_timer: Timer | None = None
-        self.icsk_timeout = 0  # tick at which icsk_pending is due
-        self.icsk_pending = 0  # ICSK_TIME_*
-        self.icsk_rto = 0
-        self.icsk_rto_min = 0
-        self.icsk_rto_max = 0
-        self.icsk_delack_max = 0
-        self.icsk_backoff = 0
-        self.icsk_retransmits = 0
-        self.icsk_syn_retries = 0
-        self.icsk_probes_out = 0
-        self.icsk_probes_tstamp = 0
-        self.icsk_user_timeout = 0  # ms
-        self.icsk_pmtu_cookie = 0
-        self.icsk_ext_hdr_len = 0
-        self.icsk_ca_state = 0  # TCP_CA_*
         # delayed acknowledgements
-        self.ack_pending = 0  # ICSK_ACK_*
-        self.ack_quick = 0
-        self.ack_pingpong = 0
-        self.ack_retry = 0
-        self.ack_ato = 0
-        self.ack_timeout = 0
-        self.ack_lrcvtime = 0
-        self.ack_last_seg_size = 0
-        self.ack_rcv_mss = 0
         # path MTU probing
-        self.mtup_enabled = False
-        self.mtup_search_high = 0
-        self.mtup_search_low = 0
-        self.mtup_probe_size = 0
-        self.mtup_probe_timestamp = 0
 
 
 _NO_AF_OPS: Final = InetConnectionSockAfOps()

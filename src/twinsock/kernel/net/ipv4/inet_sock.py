@@ -108,24 +108,26 @@ class Ipv6Pinfo:
 class InetSock(Sock):
     """`struct inet_sock`: an AF_INET or AF_INET6 socket (`pinet6` is None for AF_INET)."""
 
+    # defaults: what a socket never changes takes no room in it
+    pinet6: Ipv6Pinfo | None = None
+    inet_flags = 0
+    inet_saddr = 0  # source for sending; 0 for multicast and broadcast binds
+    inet_sport = 0  # as sk_num, 0 until a port is owned
+    inet_id = 0
+    inet_opt: bytes | None = None
+    tos = 0
+    uc_ttl = -1
+    mc_ttl = 1
+    min_ttl = 0
+    mc_index = 0
+    mc_addr = 0
+    uc_index = 0
+    pmtudisc = 1
+    local_port_range = 0  # IP_LOCAL_PORT_RANGE: low | high << 16, 0: none
+    rcv_tos = 0
+
     def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family, prot, type_, protocol)
-        self.pinet6: Ipv6Pinfo | None = None
-        self.inet_flags = 0
-        self.inet_saddr = 0  # source for sending; 0 for multicast and broadcast binds
-        self.inet_sport = 0  # as sk_num, 0 until a port is owned
-        self.inet_id = 0
-        self.inet_opt: bytes | None = None
-        self.tos = 0
-        self.uc_ttl = -1
-        self.mc_ttl = 1
-        self.min_ttl = 0
-        self.mc_index = 0
-        self.mc_addr = 0
-        self.uc_index = 0
-        self.pmtudisc = 1
-        self.local_port_range = 0  # IP_LOCAL_PORT_RANGE: low | high << 16, 0: none
-        self.rcv_tos = 0
         self.mc_list: list[IpMcSocklist] = []  # newest first
 
     def inet_test_bit(self, bit: int) -> bool:
