@@ -53,8 +53,9 @@ def install(host: Process) -> None:
     forget()
     for name, module in leaves.items():
         sys.modules[name] = module
-    sys.modules["_queue"] = None  # type: ignore[assignment]  # its SimpleQueue would wait for real
-    sys.modules["_uuid"] = None  # type: ignore[assignment]
+    sys.meta_path.insert(0, Absent())
+    for name in ABSENT:
+        sys.modules.pop(name, None)
     thread = leaves["_thread"]
     importlib.import_module("functools").RLock = thread.RLock  # type: ignore[attr-defined]
     importlib.import_module("_frozen_importlib")._thread = thread  # type: ignore[attr-defined]
@@ -85,6 +86,8 @@ def build(name: str) -> ModuleType:
     return module
 
 
+ABSENT = ("_queue", "_uuid")
+
 # functions which only convert
 _PURE = "CMSG_LEN CMSG_SPACE getprotobyname getservbyname getservbyport htonl htons inet_aton inet_ntoa inet_ntop inet_pton ntohl ntohs"
 PURE = frozenset(_PURE.split())
@@ -98,6 +101,15 @@ def _fenced(name: str) -> Any:
 
     refuse.__name__ = name.rpartition(".")[2]
     return refuse
+
+
+class Absent:
+    """Has imports of C modules that would wait for real, or ask the machine, fail: their users have code in Python for that."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Refuse ABSENT, know nothing of other names."""
+        if name in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r}: not on the twin", name=name)
 
 
 def forget() -> None:
