@@ -65,4 +65,4 @@ def unpack(data: bytes) -> object:
         proto = struct.unpack_from("!H", data, 2)[0]
         ifindex, hatype, pkttype, halen = struct.unpack_from("=iHBB", data, 4)
         return ifindex, proto, pkttype, hatype, data[12 : 12 + halen]
-    return family, data[2:]
+    return family, data[2:16]

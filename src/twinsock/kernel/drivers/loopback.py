@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from twinsock.kernel.net.core.dev import LOOPBACK_IFINDEX, NetDevice, netif_rx, register_netdevice
+from twinsock.kernel.net.core.dev import LOOPBACK_IFINDEX, NetDevice, eth_type_trans, netif_rx, register_netdevice
 from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, register_pernet_subsys
-from twinsock.kernel.net.core.skbuff import PACKET_HOST, PACKET_MULTICAST, SkBuff, skb_orphan
+from twinsock.kernel.net.core.skbuff import SkBuff, skb_orphan
 from twinsock.uapi.if_ import ARPHRD_LOOPBACK, IFF_LOOPBACK
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ class LoopbackDev(NetDevice):
         """Hand the packet to our own input queue; it is nobody's charge from here on, and keeps its route."""
         if skb.sk is not None:
             skb_orphan(skb)
-        skb.pkt_type = PACKET_HOST if not skb.mac_dest or not skb.mac_dest[0] & 1 else PACKET_MULTICAST
+        eth_type_trans(skb, self)
         size = skb.l3_len()
         if netif_rx(skb):
             stats = self.stats

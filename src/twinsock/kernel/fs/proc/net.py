@@ -15,7 +15,7 @@ from twinsock.kernel.fs.proc.families import netlink_seq_text, ping_seq_text, pr
 from twinsock.kernel.fs.proc.inet import tcp_seq_text, udp_seq_text
 from twinsock.kernel.net.ipv4.proc import netstat_seq_show, snmp_seq_show, sockstat_seq_show
 from twinsock.kernel.net.ipv6.proc import snmp6_seq_show, sockstat6_seq_show
-from twinsock.kernel.net.packet.af_packet import packet_seq_text
+from twinsock.kernel.net.packet.diag import packet_seq_text
 from twinsock.kernel.net.unix.diag import unix_seq_text
 from twinsock.uapi.in_ import IPPROTO_UDP, IPPROTO_UDPLITE
 from twinsock.uapi.socket import AF_INET, AF_INET6

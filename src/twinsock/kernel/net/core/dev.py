@@ -19,7 +19,7 @@ from twinsock.kernel.net.core.skbuff import (
 )
 from twinsock.kernel.time.timer import Timer
 from twinsock.uapi.errno import EBUSY, EEXIST, EINVAL, ENETDOWN
-from twinsock.uapi.if_ import IFF_LOOPBACK, IFF_LOWER_UP, IFF_RUNNING, IFF_UP
+from twinsock.uapi.if_ import ETH_P_802_2, ETH_P_802_3, IFF_LOOPBACK, IFF_LOWER_UP, IFF_RUNNING, IFF_UP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ NET_XMIT_CN: Final = 2
 
 LOOPBACK_IFINDEX: Final = 1
 _NO_MAC: Final = bytes(6)
+_ETH_P_802_3_MIN: Final = 0x600
 
 
 class NetdevNotifier:
@@ -160,6 +161,8 @@ class NetDevice:
         self.stats = DevStats()
         self.ip_ptr: InDevice | None = None
         self.ip6_ptr: Inet6Dev | None = None
+        self.promiscuity = 0  # users that want every frame
+        self.allmulti = 0  # users that want every group's frames
         self.mc: list[bytes] = []  # link addresses of groups that SIOCADDMULTI asked for
         self.ptype_all: list[PacketTap] | None = None  # captures and packet sockets on this device
 
@@ -250,7 +253,9 @@ def netif_rx(skb: SkBuff) -> bool:
 
 
 def eth_type_trans(skb: SkBuff, dev: NetDevice) -> None:
-    """Say by its link address who a frame is for (PACKET_*)."""
+    """Say by its link address who a frame is for (PACKET_*), and by its header what it holds when a program wrote it."""
+    if skb.mac_proto >= 0:
+        skb.protocol = _eth_protocol(skb)
     dest = skb.mac_dest
     if not dest or dest == dev.dev_addr:
         skb.pkt_type = PACKET_HOST
@@ -258,6 +263,13 @@ def eth_type_trans(skb: SkBuff, dev: NetDevice) -> None:
         skb.pkt_type = PACKET_BROADCAST if dest == dev.broadcast else PACKET_MULTICAST
     else:
         skb.pkt_type = PACKET_OTHERHOST
+
+
+def _eth_protocol(skb: SkBuff) -> int:
+    """Return the protocol of a frame whose third field may be a length, IEEE 802.3."""
+    if skb.mac_proto >= _ETH_P_802_3_MIN:
+        return skb.mac_proto
+    return ETH_P_802_3 if skb.data[skb.offset : skb.offset + 2] == b"\xff\xff" else ETH_P_802_2
 
 
 def dev_loopback_xmit(skb: SkBuff) -> int:

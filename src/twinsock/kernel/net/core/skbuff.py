@@ -78,6 +78,7 @@ class SkBuff:
         self.ipi_spec_dst = 0
         self.mac_dest = b""  # link addresses, b"": none yet
         self.mac_source = b""
+        self.mac_proto = -1  # EtherType of a header that a program wrote, -1: `protocol`
         self.ip_flags = 0  # IPSKB_*: what happened to it on the way
         self.frag_max_size = 0  # size of the largest fragment it was put together from
         self.outer: SkBuff | None = None  # a quoted packet: the ICMP message that quotes it
@@ -232,6 +233,7 @@ def skb_clone(skb: SkBuff) -> SkBuff:
     other.iif = skb.iif
     other.mac_dest = skb.mac_dest
     other.mac_source = skb.mac_source
+    other.mac_proto = skb.mac_proto
     other.ip_flags = skb.ip_flags
     other.frag_max_size = skb.frag_max_size
     other.comment = skb.comment
