@@ -38,10 +38,10 @@ def packet(env: Any, type_: int, proto: int = ALL, ifindex: int | None = None) -
 
 def blank(data: bytes) -> str:
     """Return a frame in hex without IPv4's identification and header checksum."""
-    for at in (0, 14):
-        if data[at : at + 1] == b"\x45" and len(data) >= at + 20:
-            data = data[: at + 4] + b"\0\0" + data[at + 6 : at + 10] + b"\0\0" + data[at + 12 :]
-            break
+    for at in (0, 10, 12, 14, 24, 26):
+        if data[at : at + 2] == b"\x45\0":
+            parts = (data[: at + 4], bytes(len(data[at + 4 : at + 6])), data[at + 6 : at + 10], bytes(len(data[at + 10 : at + 12])))
+            return (b"".join(parts) + data[at + 12 :]).hex()
     return data.hex()
 
 

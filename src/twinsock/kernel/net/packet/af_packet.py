@@ -17,10 +17,11 @@ from twinsock.kernel.net.core.dev import (
 from twinsock.kernel.net.core.net import Msghdr, NetProtoFamily, ProtoOps, Socket
 from twinsock.kernel.net.core.sock import Proto, proto_register, sk_alloc, sock_init_data, sock_orphan, sock_put
 from twinsock.kernel.net.core.sock_cmsg import sock_recv_cmsgs, sock_recv_errqueue
-from twinsock.kernel.net.packet.fanout import PacketFanout, fanout_release
+from twinsock.kernel.net.packet.fanout import fanout_release
 from twinsock.kernel.net.packet.options import packet_flush_mclist, packet_getsockopt, packet_mc_device_gone, packet_setsockopt
 from twinsock.kernel.net.packet.packet_sock import (
     SOCKADDR_LL_SIZE,
+    FanoutTable,
     PacketSkb,
     PacketSock,
     register_prot_hook,
@@ -70,7 +71,7 @@ class PacketProto(Proto):
 
     def __init__(self) -> None:
         super().__init__("PACKET", _OBJ_SIZE)
-        self.fanout_list: list[PacketFanout] = []
+        self.fanouts = FanoutTable()
 
 
 class PacketNotifier(NetdevNotifier):
@@ -127,7 +128,7 @@ class PacketFamily(NetProtoFamily):
         if sock.type not in (SOCK_DGRAM, SOCK_RAW, SOCK_PACKET):
             return -ESOCKTNOSUPPORT
         sock.ops = self.ops_spkt if sock.type == SOCK_PACKET else self.ops
-        po = PacketSock(net, self.prot, sock.type, self.prot.fanout_list)
+        po = PacketSock(net, self.prot, sock.type, self.prot.fanouts)
         sk_alloc(po, kern)
         sock_init_data(sock, po)
         po.num = _ntohs(protocol)

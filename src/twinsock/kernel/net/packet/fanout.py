@@ -78,7 +78,7 @@ class PacketFanout(PacketTap):
             return
         at = self.demux(skb, dev)
         if self.rolls_over():
-            at = self.rollover(at, self.type != pkt.PACKET_FANOUT_ROLLOVER)
+            at = self.rollover(at, skb.truesize, self.type != pkt.PACKET_FANOUT_ROLLOVER)
         packet_rcv(self.arr[at], skb, dev, outgoing)
 
     def demux(self, skb: SkBuff, dev: NetDevice) -> int:
@@ -98,24 +98,24 @@ class PacketFanout(PacketTap):
             return bpf_prog_run(self.prog, skb, frame[14:] if dev.has_link_addr() else frame) % count
         return 0
 
-    def rollover(self, at: int, try_self: bool) -> int:
+    def rollover(self, at: int, truesize: int, try_self: bool) -> int:
         """Find a member with room, from the chosen one on."""
         count = len(self.arr)
         chosen = self.arr[at]
-        if has_room(chosen) or (count == 1 and try_self):
+        if has_room(chosen, truesize) or (count == 1 and try_self):
             return at
         for step in range(1, count):
             other = (at + step) % count
-            if has_room(self.arr[other]):
+            if has_room(self.arr[other], truesize):
                 ino = chosen.sock_i_ino()
                 self.rolled[ino] = self.rolled.get(ino, 0) + 1
                 return other
         return at
 
 
-def has_room(po: PacketSock) -> bool:
+def has_room(po: PacketSock, truesize: int) -> bool:
     """Tell whether the receive queue takes another frame."""
-    return po.sk_rmem_alloc < po.sk_rcvbuf
+    return po.sk_rmem_alloc + truesize < po.sk_rcvbuf
 
 
 def flow_hash(skb: SkBuff) -> int:
@@ -140,7 +140,7 @@ def fanout_add(po: PacketSock, id_: int, type_flags: int, limit: int) -> int:
         return -EINVAL
     if po.fanout is not None:
         return -EALREADY
-    groups = po.fanout_list
+    groups = po.fanouts.groups
     if flags & pkt.PACKET_FANOUT_FLAG_UNIQUEID:
         if id_:
             return -EINVAL
@@ -172,11 +172,14 @@ def fanout_add(po: PacketSock, id_: int, type_flags: int, limit: int) -> int:
 
 
 def _new_id(po: PacketSock) -> int:
-    taken = [group.id for group in po.fanout_list if group.net is po.sk_net]
-    id_ = 0
-    while id_ in taken:
-        id_ += 1
-    return id_ if id_ < 1 << 16 else -1
+    table = po.fanouts
+    taken = [group.id for group in table.groups if group.net is po.sk_net]
+    for _ in range(1 << 16):
+        id_ = table.next_id
+        table.next_id = (id_ + 1) & 0xFFFF
+        if id_ not in taken:
+            return id_
+    return -1
 
 
 def fanout_release(po: PacketSock) -> None:
@@ -186,7 +189,7 @@ def fanout_release(po: PacketSock) -> None:
     if group is not None:
         group.members -= 1
         if not group.members:
-            po.fanout_list.remove(group)
+            po.fanouts.groups.remove(group)
 
 
 def fanout_set_data(task: Task, po: PacketSock, optval: bytes | None, optlen: int) -> int:

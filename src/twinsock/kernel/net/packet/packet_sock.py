@@ -43,6 +43,14 @@ class PacketMclist:
         self.count = 1
 
 
+class FanoutTable:
+    """Every fanout group of the kernel, the newest first."""
+
+    def __init__(self) -> None:
+        self.groups: list[PacketFanout] = []
+        self.next_id = 0  # for groups without a number of their own; Linux counts over all namespaces
+
+
 class PacketSkb(SkBuff):
     """A frame in a receive queue, with what recvmsg(2) tells of it."""
 
@@ -58,7 +66,7 @@ class PacketSkb(SkBuff):
 class PacketSock(Sock):
     """`struct packet_sock`."""
 
-    def __init__(self, net: Net, prot: Proto, type_: int, fanout_list: list[PacketFanout]) -> None:
+    def __init__(self, net: Net, prot: Proto, type_: int, fanouts: FanoutTable) -> None:
         super().__init__(net, AF_PACKET, prot, type_, 0)
         self.num = 0  # ETH_P_*
         self.ifindex = 0  # -1: the device is gone
@@ -67,7 +75,7 @@ class PacketSock(Sock):
         self.hook: PacketHook = PacketHook(self)
         self.mclist: list[PacketMclist] = []
         self.fanout: PacketFanout | None = None
-        self.fanout_list = fanout_list  # every group of the kernel
+        self.fanouts = fanouts
         self.tp_packets = 0
         self.tp_drops = 0
         self.copy_thresh = 0

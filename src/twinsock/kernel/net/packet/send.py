@@ -59,7 +59,7 @@ def packet_snd(task: Task, po: PacketSock, msg: Msghdr) -> int:
         return err
     frame = msg.take(length)
     if head:
-        done = vnet_hdr_complete(head, frame)
+        done = vnet_hdr_complete(head, frame, dev.is_loopback() or dev.kind == "veth")
         if done is None:
             return -EINVAL
         frame = done

@@ -17,6 +17,7 @@ _GSO_TCPV4: Final = 1
 _GSO_TCPV6: Final = 4
 _GSO_UDP_L4: Final = 5
 _TCP_CSUM_AT: Final = 16
+_IP_HEADER_LEN: Final = 20
 
 
 def vnet_hdr_from_skb(skb: PacketSkb, size: int) -> bytes:
@@ -33,13 +34,15 @@ def vnet_hdr_from_skb(skb: PacketSkb, size: int) -> bytes:
     return (head + start.to_bytes(2, "little") + skb.csum_offset.to_bytes(2, "little")).ljust(size, b"\0")
 
 
-def vnet_hdr_complete(head: bytes, frame: bytes) -> bytes | None:
-    """Compute the checksum that a sent frame's header asks for; None when it lies outside of the frame."""
+def vnet_hdr_complete(head: bytes, frame: bytes, by_device: bool) -> bytes | None:
+    """Compute the checksum that a sent frame's header asks for, unless the device says it would; None when it lies outside of the frame, or before any transport header."""
     if not head[0] & VIRTIO_NET_HDR_F_NEEDS_CSUM:
         return frame
     start = int.from_bytes(head[6:8], "little")
     at = start + int.from_bytes(head[8:10], "little")
-    if at + 2 > len(frame):
+    if start < _IP_HEADER_LEN or at + 2 > len(frame):
         return None
+    if by_device:
+        return frame
     check = csum_fold(ones_sum(frame[start:])) or 0xFFFF
     return frame[:at] + check.to_bytes(2, "big") + frame[at + 2 :]
