@@ -35,7 +35,7 @@ def vnet_hdr_from_skb(skb: PacketSkb, size: int) -> bytes:
 
 
 def vnet_hdr_complete(head: bytes, frame: bytes, by_device: bool) -> bytes | None:
-    """Compute the checksum that a sent frame's header asks for, unless the device says it would; None when it lies outside of the frame, or before any transport header."""
+    """Compute the checksum that a sent frame's header asks for, unless the device leaves it; None when it cannot be there."""
     if not head[0] & VIRTIO_NET_HDR_F_NEEDS_CSUM:
         return frame
     start = int.from_bytes(head[6:8], "little")
