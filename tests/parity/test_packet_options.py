@@ -77,7 +77,7 @@ def mreqs(env: Any, device: str) -> Any:
 
 
 @pytest.mark.parametrize("device", ["lo", "veth"])
-def test_memberships_answer_alike(device: str) -> None:
+def test_memberships_of_devices_answer_alike(device: str) -> None:
     assert_parity(mreqs, device)
 
 
