@@ -2,7 +2,9 @@
 
 `Kernel.cgroup_bpf` is None, or a subclass of `CgroupBpf` whose methods refuse (a negative errno, -EPERM in Linux unless the program
 sets another) or rewrite. An address travels as sockaddr bytes: what a method returns is used instead. One set of programs
-for the whole host stands for the root cgroup."""
+for the whole host stands for the root cgroup.
+
+Twin: D-bpf-1: no eBPF is interpreted; INET_EGRESS and SYSCTL programs are not asked."""
 
 from __future__ import annotations
 

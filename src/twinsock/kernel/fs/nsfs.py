@@ -1,6 +1,7 @@
 """Namespaces as files: /proc/PID/ns/net, SIOCGSKNS, setns(2), unshare(2) (Linux: fs/nsfs.c, kernel/nsproxy.c).
 
-An open descriptor keeps its network namespace alive. Left out: namespaces other than network and user ones."""
+An open descriptor keeps its network namespace alive. Left out (D-ns-1): namespaces of other kinds. A namespace is gone at once with its
+last reference."""
 
 from __future__ import annotations
 

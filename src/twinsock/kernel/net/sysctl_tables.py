@@ -2,7 +2,9 @@
 net/ipv4/sysctl_net_ipv4.c, net/ipv6/sysctl_net_ipv6.c, net/unix/sysctl_net_unix.c).
 
 A line is `file holder field kind low high`; the bounds may be left out. `g` before the file: in the initial namespace alone; `r`: read-only
-in other namespaces."""
+in other namespaces.
+
+Twin: D-sysctl-1: an entry that nothing in the twin reads does not exist."""
 
 from __future__ import annotations
 

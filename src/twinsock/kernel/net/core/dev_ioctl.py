@@ -1,6 +1,6 @@
 """Interface ioctls, netdevice(7) (Linux: net/core/dev_ioctl.c). Those about IPv4 addresses are in net/ipv4/devinet_ioctl.py.
 
-Left out: hardware time stamps, ethtool, bridges, bonds, media."""
+Left out (D-dev-1): hardware time stamps, ethtool, bridges, bonds, media."""
 
 from __future__ import annotations
 

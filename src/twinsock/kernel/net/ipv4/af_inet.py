@@ -1,6 +1,6 @@
 """AF_INET: bind(2) (Linux: net/ipv4/af_inet.c). The order of the checks is what a program sees.
 
-Left out: cgroup BPF and security modules, which may refuse a bind before or after these checks (D-bind-1)."""
+Twin: D-bind-1: Python callables stand where Linux runs a cgroup's eBPF programs before and after these checks."""
 
 from __future__ import annotations
 

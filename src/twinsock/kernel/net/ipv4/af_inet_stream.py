@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twinsock.kernel.bpf.cgroup import BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET6_CONNECT, cgroup_bpf_run_filter_sock_addr
 from twinsock.kernel.net.core.net import (
     SS_CONNECTED,
     SS_CONNECTING,
@@ -43,15 +44,21 @@ from twinsock.uapi.errno import (
     ENOTCONN,
 )
 from twinsock.uapi.fcntl import O_NONBLOCK
-from twinsock.uapi.socket import AF_INET, AF_UNSPEC, MSG_ERRQUEUE, SOCK_STREAM
+from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNSPEC, MSG_ERRQUEUE, SOCK_STREAM
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.fs.file import File
     from twinsock.kernel.fs.select import PollTable
     from twinsock.kernel.net.core.net import Msghdr
     from twinsock.kernel.sched.task import Task
+
+
+_SIN_LEN: Final = 16
+_SIN6_LEN_RFC2133: Final = 24
 
 
 class InetStreamOps(InetOps):
@@ -240,7 +247,10 @@ def inet_stream_connect_locked(task: Task, sock: Socket, sk: TcpSock, addr: byte
     elif sock.state == SS_UNCONNECTED:
         if sk.sk_state != TCP_CLOSE:
             return -EISCONN
-        err = sk.sk_prot.connect(task, sk, addr or b"")
+        err, addr = _pre_connect(sk, addr or b"")
+        if err < 0:
+            return err
+        err = sk.sk_prot.connect(task, sk, addr)
         if err < 0:
             return err
         sock.state = SS_CONNECTING
@@ -250,6 +260,17 @@ def inet_stream_connect_locked(task: Task, sock: Socket, sk: TcpSock, addr: byte
     else:
         return -EINVAL
     return _finish_connect(task, sock, sk, flags, err)
+
+
+def _pre_connect(sk: TcpSock, addr: bytes) -> tuple[int, bytes]:
+    """tcp_v4_pre_connect(): let the cgroup's programs refuse or rewrite the destination: (0 or -errno, address)."""
+    if sk.sk_net.kernel.cgroup_bpf is None:
+        return 0, addr
+    is_v6 = sk.sk_family == AF_INET6
+    if len(addr) < (_SIN6_LEN_RFC2133 if is_v6 else _SIN_LEN):
+        return -EINVAL, addr
+    atype = BPF_CGROUP_INET6_CONNECT if is_v6 else BPF_CGROUP_INET4_CONNECT
+    return cgroup_bpf_run_filter_sock_addr(sk, atype, addr)
 
 
 def _finish_connect(task: Task, sock: Socket, sk: TcpSock, flags: int, err: int) -> int:

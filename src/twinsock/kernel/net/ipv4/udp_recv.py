@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from twinsock.kernel.bpf.cgroup import BPF_CGROUP_UDP4_RECVMSG, cgroup_bpf_run_filter_sock_addr
 from twinsock.kernel.net.core.datagram import __skb_wait_for_more_packets, datagram_poll, sock_skb_set_dropcount
 from twinsock.kernel.net.core.net import Msghdr, Socket
 from twinsock.kernel.net.core.skbuff import SkbDestructor, SkBuff, consume_skb, kfree_skb, skb_orphan
@@ -252,7 +253,7 @@ def udp_recvmsg(task: Task, sk: UdpSock, msg: Msghdr, flags: int) -> int:
     copied = udp_copy(sk, msg, skb, off, flags)
     iph = skb.nh4
     if iph is not None and skb.h is not None:
-        msg.name = sockaddr_in(iph.saddr, skb.h.source)
+        _, msg.name = cgroup_bpf_run_filter_sock_addr(sk, BPF_CGROUP_UDP4_RECVMSG, sockaddr_in(iph.saddr, skb.h.source))
     udp_gro_cmsg(sk, msg, skb)
     ip_cmsg_recv(msg, sk, skb)
     return udp_finish(sk, skb, off, copied, flags)

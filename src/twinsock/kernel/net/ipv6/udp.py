@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twinsock.kernel.bpf.cgroup import BPF_CGROUP_UDP6_SENDMSG, cgroup_bpf_run_filter_sock_addr
+from twinsock.kernel.bpf.cgroup import BPF_CGROUP_UDP6_RECVMSG, BPF_CGROUP_UDP6_SENDMSG, cgroup_bpf_run_filter_sock_addr
 from twinsock.kernel.net.core.net import Msghdr
 from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY, SOCK_ZEROCOPY, Sock
@@ -352,6 +352,8 @@ def udpv6_recvmsg(task: Task, sk: UdpSock, msg: Msghdr, flags: int) -> int:
         return err
     copied = udp_copy(sk, msg, skb, off, flags)
     _name_of(msg, skb)
+    if msg.name:
+        _, msg.name = cgroup_bpf_run_filter_sock_addr(sk, BPF_CGROUP_UDP6_RECVMSG, msg.name)
     udp_gro_cmsg(sk, msg, skb)
     if np.rxopt:
         ip6_datagram_recv_common_ctl(msg, sk, skb)

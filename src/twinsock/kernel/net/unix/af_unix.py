@@ -4,6 +4,12 @@ The rest of Linux's file stands in names.py (bind), dgram.py, stream.py, scm.py,
 
 from __future__ import annotations
 
+from twinsock.kernel.bpf.cgroup import (
+    BPF_CGROUP_UNIX_CONNECT,
+    BPF_CGROUP_UNIX_GETPEERNAME,
+    BPF_CGROUP_UNIX_GETSOCKNAME,
+    cgroup_bpf_run_filter_sock_addr,
+)
 from twinsock.kernel.net.core.net import SOCK_WAKE_WAITD, SS_CONNECTED, SS_UNCONNECTED, NetProtoFamily, ProtoOps, Socket
 from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, register_pernet_subsys
 from twinsock.kernel.net.core.skbuff import kfree_skb
@@ -255,6 +261,9 @@ def unix_stream_connect(task: Task, sock: Socket, addr: bytes, flags: int) -> in
     if err:
         return err
     sk = unix_sk(sock)
+    err, addr = cgroup_bpf_run_filter_sock_addr(sk, BPF_CGROUP_UNIX_CONNECT, addr)
+    if err < 0:
+        return err
     if unix_may_passcred(sk) and sk.addr is None:
         err = unix_autobind(sk)
         if err:
@@ -428,7 +437,9 @@ class UnixOps(ProtoOps):
             sk = sk.peer
         if sk is None:
             return -ENOTCONN, b""
-        return 0, _FAMILY if sk.addr is None else sk.addr.name
+        atype = BPF_CGROUP_UNIX_GETPEERNAME if peer else BPF_CGROUP_UNIX_GETSOCKNAME
+        _, name = cgroup_bpf_run_filter_sock_addr(unix_sk(sock), atype, _FAMILY if sk.addr is None else sk.addr.name)
+        return 0, name
 
     def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
         """Return the poll bits."""

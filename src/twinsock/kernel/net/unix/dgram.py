@@ -4,6 +4,12 @@ A sender waits in `peer_wait` of a receiver whose queue is longer than net.unix.
 
 from __future__ import annotations
 
+from twinsock.kernel.bpf.cgroup import (
+    BPF_CGROUP_UNIX_CONNECT,
+    BPF_CGROUP_UNIX_RECVMSG,
+    BPF_CGROUP_UNIX_SENDMSG,
+    cgroup_bpf_run_filter_sock_addr,
+)
 from twinsock.kernel.net.core.filter import sk_filter_trim_cap
 from twinsock.kernel.net.core.scm import ScmCookie, scm_destroy, scm_recv, scm_send
 from twinsock.kernel.net.core.skbuff import kfree_skb
@@ -71,6 +77,9 @@ def unix_dgram_connect(task: Task, sk: UnixSock, addr: bytes) -> int:
         return 0
     err = unix_validate_addr(addr)
     if err:
+        return err
+    err, addr = cgroup_bpf_run_filter_sock_addr(sk, BPF_CGROUP_UNIX_CONNECT, addr)
+    if err < 0:
         return err
     if unix_may_passcred(sk) and sk.addr is None:
         err = unix_autobind(sk)
@@ -192,6 +201,9 @@ def _dgram_send(task: Task, sk: UnixSock, msg: Msghdr, scm: ScmCookie) -> int:
     if msg.name:
         err = unix_validate_addr(msg.name)
         if err:
+            return err
+        err, msg.name = cgroup_bpf_run_filter_sock_addr(sk, BPF_CGROUP_UNIX_SENDMSG, msg.name)
+        if err < 0:
             return err
     if unix_may_passcred(sk) and sk.addr is None:
         err = unix_autobind(sk)
@@ -317,6 +329,8 @@ def unix_dgram_recvmsg(task: Task, sock: Socket, msg: Msghdr, flags: int) -> int
         del sk.receive_queue[index]
         sk.peer_wait.wake_up(WRITE_KEY)
     unix_copy_addr(msg, skb.sk)
+    if msg.name:
+        _, msg.name = cgroup_bpf_run_filter_sock_addr(sk, BPF_CGROUP_UNIX_RECVMSG, msg.name)
     left = skb.len - skip
     size = msg.size
     if size > left:
