@@ -110,3 +110,10 @@ def test_the_script_starts_and_lists_its_commands() -> None:
     assert done.returncode == 0
     for command in ("setup", "test", "lint", "check", "bench", "campaign"):
         assert f"\n    {command} " in done.stdout
+
+
+def test_trace_takes_its_options_before_and_behind_the_program() -> None:
+    for words in (["--only", "listen", "--depth", "2", "examples/echo.py"], ["examples/echo.py", "--only=listen", "--depth=2"]):
+        done = subprocess.run([sys.executable, "dev", "trace", *words], capture_output=True, text=True, cwd=ROOT)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines() == ["hello", "program[2]  sys_listen() = 0", "  __sys_listen"]

@@ -9,6 +9,7 @@ out, and what they call moves up to their caller."""
 
 import errno
 import json
+import os
 import re
 import sys
 import threading
@@ -296,5 +297,18 @@ def _why(error: BaseException, path: str) -> str:
     return f"line {line}: {what}" if line else what
 
 
+def run(argv: list[str]) -> int:
+    """As `main`, and end quietly when the reader of the output goes away or the user interrupts."""
+    try:
+        code = main(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(run(sys.argv[1:]))
