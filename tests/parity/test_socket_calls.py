@@ -10,6 +10,7 @@ from tests.parity.harness import assert_parity, attempt, on_twin
 
 pytestmark = [pytest.mark.root]
 
+NETLINK_XFRM = 6  # D-netlink-2
 UNREGISTERED = (0, 3, 4, 5, 9, 11, 12, 18, 19, 22, 25, 27, 45)
 FAMILIES = {"unix": 1, "inet": 2, "inet6": 10, "netlink": 16, "packet": 17}
 PROTOCOLS = (-1, 0, 1, 2, 3, 6, 17, 31, 32, 58, 100, 132, 136, 255, 256, 261, 263, 264, 1000)
@@ -45,7 +46,7 @@ def types_and_protocols(env: Any, family: int, uid: int) -> Any:
     out = {}
     for type_ in TYPES:
         for protocol in PROTOCOLS:
-            if family in (2, 10) and (type_ & 15 == 1 and protocol == 262):
+            if (family in (2, 10) and type_ & 15 == 1 and protocol == 262) or (family, protocol) == (16, NETLINK_XFRM):
                 continue
             fd = env.sys.socket(family, type_, protocol)
             row: list[Any] = [result(fd)]
@@ -66,7 +67,7 @@ def test_types_and_protocols_are_accepted_alike(name: str, uid: int) -> None:
 def pairs(env: Any, family: int) -> Any:
     out = {}
     for type_ in TYPES:
-        for protocol in (0, 1, 2, 6, 17):
+        for protocol in (0, 1, 2, 17) if family == 16 else (0, 1, 2, 6, 17):
             ret, fds = env.sys.socketpair(family, type_, protocol)
             out[type_, protocol] = (ret, fds, [env.sys.fcntl(fd, 3, 0) for fd in fds], [env.sys.fcntl(fd, 1, 0) for fd in fds])
             for fd in fds:

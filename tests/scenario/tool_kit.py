@@ -96,8 +96,7 @@ def child(work: Callable[[], object]) -> Iterator[int]:
     if pid == 0:
         os.close(reader)
         kept = work()
-        os.write(writer, b"x")
-        os.close(writer)
+        os.write(writer, b"x")  # and keep it open: a child at its descriptor limit stays there
         while kept is not reader:
             time.sleep(60)
     os.close(writer)

@@ -3,7 +3,8 @@
 
     program --sendmsg--> NetlinkRequest --> NetlinkInput.rcv_msg --> answers, a dump, an acknowledgement --> its receive queue
 
-Left out: memory-mapped rings, namespaces by id (NETLINK_LISTEN_ALL_NSID is a flag without effect: D-netlink-1), module loading."""
+Left out: memory-mapped rings, namespaces by id (NETLINK_LISTEN_ALL_NSID is a flag without effect: D-netlink-1),
+module loading, the other protocols (D-netlink-2)."""
 
 from __future__ import annotations
 
