@@ -185,6 +185,7 @@ def waiting_for_all(env: Any) -> Any:
     b.setsockopt(1, 20, struct.pack("ll", 0, 40000))
     a.send(b"xy")
     out += [attempt(b.recv, 6, s.MSG_WAITALL), attempt(b.recv, 6)]
+    b.setsockopt(1, 20, struct.pack("ll", 0, 0))
     reader = env.spawn(b.recv, 6, s.MSG_WAITALL)
     env.yield_now()
     a.send(b"end")
