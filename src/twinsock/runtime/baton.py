@@ -50,6 +50,7 @@ class BatonTask(Task):
         self.error: BaseException | None = None
         self.done = False
         self.ident = 0  # of the thread
+        self.owner: object = None  # the process that it belongs to, where programs run unmodified
         self.timer = _SleepTimer(self)
 
     def schedule_timeout(self, timeout_ns: int) -> int:

@@ -12,7 +12,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from twinsock.runtime.leaf import os_calls
-from twinsock.runtime.process import Escape, Process, install_process
+from twinsock.runtime.process import Escape, Process, install_process, process
 
 LEAVES = ("_socket", "select", "_thread", "time", "_signal")
 # Modules of the standard library that hold on to a leaf, directly or through one another: forgotten where they are loaded.
@@ -59,10 +59,10 @@ def install(host: Process) -> None:
     thread = leaves["_thread"]
     importlib.import_module("functools").RLock = thread.RLock  # type: ignore[attr-defined]
     importlib.import_module("_frozen_importlib")._thread = thread  # type: ignore[attr-defined]
-    os_calls.install(host)
+    os_calls.install()
     _install_datetime()
-    _install_random(host)
-    sys.addaudithook(lambda event, args: fence(host, event, args) if event in EVENTS or event == "ctypes.dlsym" else None)
+    _install_random()
+    sys.addaudithook(lambda event, args: fence(event, args) if event in EVENTS or event == "ctypes.dlsym" else None)
     gc.collect()
     gc.freeze()
 
@@ -120,7 +120,7 @@ def forget() -> None:
             del sys.modules[name]
 
 
-def fence(host: Process, event: str, args: tuple[Any, ...]) -> None:
+def fence(event: str, args: tuple[Any, ...]) -> None:
     """Refuse what would leave the simulation. Raises Escape."""
     if event == "ctypes.dlsym":
         symbol = args[1]
@@ -129,7 +129,7 @@ def fence(host: Process, event: str, args: tuple[Any, ...]) -> None:
         kind, call = "ctypes", f"ctypes: the C function {symbol}()"
     else:
         kind, call = EVENTS[event]
-    if kind and kind not in host.allowed:
+    if kind and kind not in process().allowed:
         raise Escape(f"{call} would leave the simulation: {WAYS_OUT[kind]}")
 
 
@@ -151,7 +151,7 @@ def _install_datetime() -> None:
     sys._clear_type_cache()
 
 
-def _install_random(host: Process) -> None:
+def _install_random() -> None:
     """Seed the module random from the simulation instead of from the machine."""
     import random
 
@@ -159,7 +159,7 @@ def _install_random(host: Process) -> None:
 
     def seeded(self: Any, a: Any = None, version: int = 2) -> None:
         """Seed, from the simulation if nothing is given."""
-        seed(self, int.from_bytes(host.random_bytes(32), "little") if a is None else a, version)
+        seed(self, int.from_bytes(process().random_bytes(32), "little") if a is None else a, version)
 
     random.Random.seed = seeded  # type: ignore[method-assign]
     instance: Any = random._inst

@@ -1,17 +1,18 @@
 """One simulated process which runs an unmodified Python program: its tasks are threads, its descriptors and signals the twin's.
 
-The leaf modules ask `process()` for the process whose code runs; there is one baton, so that this is never ambiguous. Left out:
-several processes of different hosts in one simulation."""
+The leaf modules ask `process()` for the process whose code runs: the one that the task with the baton belongs to. The processes of one
+simulation, of one host or of several, share the baton."""
 
 import gc
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from twinsock.kernel.kernel import Kernel, Prng
-from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT
+from twinsock.kernel.net.core.net_namespace import Net
+from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT, Cred
 from twinsock.kernel.time.timer import Timer
-from twinsock.runtime.baton import BatonTask
+from twinsock.runtime.baton import Baton, BatonTask
 from twinsock.runtime.facade import KilledBySignal, TwinEnv
 from twinsock.uapi.errno import EBADF
 
@@ -25,6 +26,10 @@ ITIMERS = {0: 14, 1: 26, 2: 27}  # which signal a timer sends
 
 class Escape(PermissionError):
     """A call which would leave the simulation; the message names it and the way out."""
+
+
+def _no_paths(host: "Process", path: bytes) -> None:
+    """Mirror nothing: the process has no file system besides the twin's."""
 
 
 class _ItimerTimer(Timer):
@@ -46,8 +51,10 @@ class _ItimerTimer(Timer):
 class Process(TwinEnv):
     """A simulated process with the state that the leaf modules share."""
 
-    def __init__(self, kernel: Kernel, seed: int, hostname: str) -> None:
-        super().__init__(kernel)
+    mirror_path: ClassVar[Callable[["Process", bytes], None]] = _no_paths
+
+    def __init__(self, kernel: Kernel, seed: int, hostname: str, baton: Baton | None = None, uid: int = 0) -> None:
+        super().__init__(kernel, None, uid, uid, baton)
         self.hostname = hostname
         self.prng = Prng(seed ^ 0x5EED)
         self.default_timeout: float | None = None
@@ -57,8 +64,18 @@ class Process(TwinEnv):
         self.spins = 0
         self.itimers = {which: _ItimerTimer(self, signo) for which, signo in ITIMERS.items()}
         self.allowed: set[str] = set()
-        self.mirror_path: Callable[[bytes], None] = _no_paths
         kernel.clock.realtime_offset_ns = EPOCH_NS
+
+    @property
+    def task(self) -> BatonTask:
+        """The task that runs, if it is one of this process; else the first."""
+        current = self.baton.current
+        return self.first if current is None or current.owner is not self else current
+
+    def _new_task(self, comm: str, net: Net, cred: Cred, pid: int) -> BatonTask:
+        task = super()._new_task(comm, net, cred, pid)
+        task.owner = self
+        return task
 
     # Descriptors
 
@@ -178,18 +195,19 @@ class Process(TwinEnv):
         return b"".join(words)[:size]
 
 
-def _no_paths(path: bytes) -> None:
-    """Mirror nothing: the process has no file system besides the twin's."""
-
-
-_current: list[Process] = []
+_first: list[Process] = []
 
 
 def install_process(process: Process) -> None:
-    """Say whose code runs."""
-    _current[:] = [process]
+    """Say whose code runs where no task of the simulation does, and through its baton whose runs where one does."""
+    _first[:] = [process]
 
 
 def process() -> Process:
     """Return the process whose code runs."""
-    return _current[0]
+    first = _first[0]
+    task = first.baton.current
+    if task is None:
+        return first
+    owner = task.owner
+    return owner if isinstance(owner, Process) else first

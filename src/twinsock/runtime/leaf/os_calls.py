@@ -19,13 +19,14 @@ from twinsock.kernel.fs import namei
 from twinsock.kernel.fs.proc.root import proc_read, proc_write
 from twinsock.runtime.leaf import resolver
 from twinsock.runtime.process import REAL_FD_MIN as RESERVED
-from twinsock.runtime.process import Process
+from twinsock.runtime.process import Process, process
 
 _BY_FD = """
     close read write readv writev pread pwrite lseek ftruncate fsync fstat fchown fchmod set_blocking get_blocking
     get_inheritable set_inheritable eventfd_read eventfd_write
 """
 _NO_DEVICE = ("/dev/vsock", "/dev/vhost-vsock")  # of address families which the twin lacks
+_WHOLE = "pipe pipe2 eventfd memfd_create closerange splice"  # of the twin whatever the arguments are
 _PATHS = "unlink remove stat lstat chmod access"
 REAL: dict[str, Callable[..., Any]] = {}
 
@@ -46,38 +47,34 @@ def reserve() -> None:
     os.close(fd)
 
 
-def install(host: Process) -> None:
+def install() -> None:
     """Replace the calls."""
     reserve()
-    host.mirror_path = lambda path: mirror(host, path)
+    Process.mirror_path = mirror
     for name in _BY_FD.split():
-        _replace_by_fd(host, name)
+        _replace_by_fd(name)
     for name in _PATHS.split():
-        _replace_by_path(host, name)
+        _replace_by_path(name)
+    for name in _WHOLE.split():
+        _put(name, _of_twin(name))
     ours: dict[str, Callable[..., Any]] = {
-        "dup": lambda fd, /: host.os.dup(fd) if host.owns(fd) else REAL["dup"](_checked(host, fd)),
-        "dup2": lambda fd, fd2, inheritable=True: _dup2(host, fd, fd2, inheritable),
-        "pipe": host.os.pipe,
-        "pipe2": host.os.pipe2,
-        "eventfd": host.os.eventfd,
-        "memfd_create": host.os.memfd_create,
-        "closerange": host.os.closerange,
-        "sendfile": lambda out_fd, in_fd, offset, count, *rest: _sendfile(host, out_fd, in_fd, offset, count),
-        "splice": host.os.splice,
-        "urandom": host.random_bytes,
-        "getrandom": lambda size, flags=0: host.random_bytes(size),
-        "getpid": lambda: host.first.tgid,
+        "dup": lambda fd, /: process().os.dup(fd) if process().owns(fd) else REAL["dup"](_checked(process(), fd)),
+        "dup2": lambda fd, fd2, inheritable=True: _dup2(process(), fd, fd2, inheritable),
+        "sendfile": lambda out_fd, in_fd, offset, count, *rest: _sendfile(process(), out_fd, in_fd, offset, count),
+        "urandom": lambda size, /: process().random_bytes(size),
+        "getrandom": lambda size, flags=0: process().random_bytes(size),
+        "getpid": lambda: process().first.tgid,
         "getppid": lambda: 1,
-        "kill": lambda pid, signo, /: _kill(host, pid, signo),
-        "uname": lambda: _uname(host),
+        "kill": lambda pid, signo, /: _kill(process(), pid, signo),
+        "uname": lambda: _uname(process()),
         "fdopen": fdopen,
-        "isatty": lambda fd, /: False if host.owns(fd) else REAL["isatty"](fd),
+        "isatty": lambda fd, /: False if process().owns(fd) else REAL["isatty"](fd),
     }
     for name, call in ours.items():
         _put(name, call)
     for module in (io, builtins):
-        module.open = _opener(host, io.open)  # type: ignore[attr-defined]
-    _install_fcntl(host)
+        module.open = _opener(io.open)  # type: ignore[attr-defined]
+    _install_fcntl()
 
 
 def fdopen(fd: int, *args: Any, **kw: Any) -> Any:
@@ -106,13 +103,18 @@ def _checked(host: Process, fd: int) -> int:
     return fd
 
 
-def _replace_by_fd(host: Process, name: str) -> None:
+def _of_twin(name: str) -> Callable[..., Any]:
+    """Make the function that calls the twin's whatever its arguments are."""
+    return lambda *args, **kw: getattr(process().os, name)(*args, **kw)
+
+
+def _replace_by_fd(name: str) -> None:
     real = getattr(os, name)
-    twin = getattr(host.os, name)
 
     def call(fd: Any, *args: Any, **kw: Any) -> Any:
+        host = process()
         if host.owns(fd):
-            return twin(fd, *args, **kw)
+            return getattr(host.os, name)(fd, *args, **kw)
         if isinstance(fd, int) and 2 < fd < RESERVED:
             host.need(fd)
         return real(fd, *args, **kw)
@@ -193,17 +195,17 @@ def _socket_at(host: Process, path: Any) -> bytes | None:
     return raw if err == 0 and inode is not None and inode.is_sock() else None
 
 
-def _replace_by_path(host: Process, name: str) -> None:
+def _replace_by_path(name: str) -> None:
     real = getattr(os, name)
-    twin = getattr(host.os, name)
 
     def call(path: Any, *args: Any, **kw: Any) -> Any:
+        host = process()
         if name == "stat" and host.owns(path):
             return _stat_result(host.os.fstat(path))
         raw = None if kw.get("dir_fd") is not None else _socket_at(host, path)
         if raw is None:
             return real(path, *args, **kw)
-        result = twin(raw, *args)
+        result = getattr(host.os, name)(raw, *args)
         return _stat_result(result) if name in ("stat", "lstat") else result
 
     _put(name, call)
@@ -265,11 +267,12 @@ class TwinFile(io.RawIOBase):
                 self._host.os.close(self._fd)
 
 
-def _opener(host: Process, real: Callable[..., Any]) -> Callable[..., Any]:
+def _opener(real: Callable[..., Any]) -> Callable[..., Any]:
     """Make the function open()."""
 
     def open(file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kw: Any) -> Any:
         """Open a file, a descriptor of the twin, or what names the simulated host."""
+        host = process()
         if isinstance(file, int) and not isinstance(file, bool):
             if host.owns(file):
                 return _open_fd(host, file, mode, buffering, *args, **kw)
@@ -343,18 +346,18 @@ def _text_of(host: Process, path: str, mode: str) -> io.BytesIO | None:
     return _SysctlFile(host, path)
 
 
-def _install_fcntl(host: Process) -> None:
+def _install_fcntl() -> None:
     real = SimpleNamespace(fcntl=fcntl.fcntl, ioctl=fcntl.ioctl)
 
     def number(fd: Any) -> int:
         return fd if isinstance(fd, int) else int(fd.fileno())
 
     def twin_fcntl(fd: Any, cmd: int, arg: Any = 0, /) -> Any:
-        fd = number(fd)
+        host, fd = process(), number(fd)
         return host.fcntl.fcntl(fd, cmd, arg) if host.owns(fd) else real.fcntl(_checked(host, fd), cmd, arg)
 
     def twin_ioctl(fd: Any, request: int, arg: Any = 0, mutate_flag: bool = True, /) -> Any:
-        fd = number(fd)
+        host, fd = process(), number(fd)
         if host.owns(fd):
             return host.fcntl.ioctl(fd, request, arg, mutate_flag)
         return real.ioctl(_checked(host, fd), request, arg, mutate_flag)
