@@ -520,6 +520,7 @@ def sk_clone(sk: Sock, newsk: Sock) -> None:
     newsk.sk_uid = sk.sk_uid
     newsk.sk_flags = sk.sk_flags & ~(1 << SOCK_DONE)
     newsk.sk_userlocks = sk.sk_userlocks & ~(SOCK_BINDPORT_LOCK | SOCK_CONNECT_BIND)
+    newsk.sk_shutdown = sk.sk_shutdown
     newsk.sk_lingertime_ns = sk.sk_lingertime_ns
     newsk.sk_priority = sk.sk_priority
     newsk.sk_mark = sk.sk_mark

@@ -104,7 +104,7 @@ from twinsock.uapi.snmp import (
     TCP_MIB_OUTRSTS,
     TCP_MIB_OUTSEGS,
 )
-from twinsock.uapi.socket import AF_INET
+from twinsock.uapi.socket import AF_INET, AF_INET6
 from twinsock.uapi.tcp import (
     TCP_CLOSE,
     TCP_ESTABLISHED,
@@ -198,9 +198,12 @@ class Tcp4RequestOps(RequestOps):
         iph = skb.nh4
         th = skb.th
         assert iph is not None and th is not None
-        req = TcpRequestSock(sk.sk_net, AF_INET, sk)
+        req = TcpRequestSock(sk.sk_net, sk.sk_family, sk)
         req.sk_rcv_saddr = iph.daddr
         req.sk_daddr = iph.saddr
+        if sk.sk_family == AF_INET6:
+            req.sk_v6_rcv_saddr = MAPPED_PREFIX + iph.daddr.to_bytes(4, "big")
+            req.sk_v6_daddr = MAPPED_PREFIX + iph.saddr.to_bytes(4, "big")
         req.sk_num = th.dest
         req.sk_dport = th.source
         req.sk_bound_dev_if = sk.sk_bound_dev_if
