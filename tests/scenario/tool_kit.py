@@ -52,15 +52,47 @@ def listening(backlog: int, *options: int, address: tuple[str, int] = (LOOPBACK,
     return sock
 
 
+def until(settled: Callable[[], bool], limit_s: float = 10.0) -> bool:
+    """Wait until a condition holds; False if it does not within the limit, so that the test can show what it found."""
+    end = time.monotonic() + limit_s
+    pause = 0.002
+    while not settled():
+        if time.monotonic() > end:
+            return False
+        time.sleep(pause)
+        pause = min(2 * pause, 0.2)
+    return True
+
+
+def drain_loopback() -> None:
+    """Return when every segment sent over `lo` so far, and two rounds of answers to it, have been received.
+
+    Each CPU keeps what was sent over `lo` in one queue, in order, which a busy machine may leave to a kernel thread: a
+    datagram that comes back shows that everything before it was taken from that queue.
+    """
+    cpus = os.sched_getaffinity(0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((LOOPBACK, 0))
+        sock.settimeout(10)
+        try:
+            for _ in range(3):
+                for cpu in cpus:
+                    os.sched_setaffinity(0, {cpu})
+                    sock.sendto(b"x", sock.getsockname())
+                    sock.recv(1)
+        finally:
+            os.sched_setaffinity(0, cpus)
+
+
 def connecting(server: socket.socket, count: int) -> list[socket.socket]:
-    """Begin connections and give the kernel time to answer them."""
+    """Begin connections, and return when the kernel has answered them, or has dropped them."""
     clients = []
     for _ in range(count):
         client = socket.socket()
         client.setblocking(False)
         client.connect_ex(server.getsockname())
         clients.append(client)
-    time.sleep(0.02)
+    drain_loopback()
     return clients
 
 

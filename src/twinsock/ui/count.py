@@ -34,8 +34,9 @@ examples
 
 exit codes: 0 everything is explained   1 something is left over   2 wrong usage   3 left over, and something is hidden
 """
-ATTEMPTS = 4
-PAUSE_S = 0.05
+LIMIT_S = 1.0
+HIDDEN_LIMIT_S = 0.25
+PAUSE_S = 0.02
 
 
 def main(argv: list[str]) -> int:
@@ -63,9 +64,10 @@ class Answer:
         """List what each counter has left over."""
         return [field.unaccounted() for field in self.fields()]
 
-    def rest(self) -> int:
-        """Add up what is left over."""
-        return sum([abs(rest) for rest in self.rests()])
+    def rest(self) -> tuple[int, int]:
+        """Add up what is left over: of the namespaces, and of the counters of the whole machine, which others move."""
+        of_spaces = [abs(field.unaccounted()) for _space, fields in self.spaces for field in fields]
+        return sum(of_spaces), sum([abs(field.unaccounted()) for field in self.globals])
 
 
 def work(tool: Tool) -> int:
@@ -90,30 +92,44 @@ def work(tool: Tool) -> int:
 
 
 def _steady_answer(tool: Tool) -> Answer:
-    """Count again if sockets came and went meanwhile: closed ones linger for a moment. Raises OSError and UsageError."""
-    from time import sleep
+    """Count again while something is left over that may settle, for a second at most. Raises OSError and UsageError.
 
-    from twinsock.inspect.gather_count import take_count
+    Sockets come and go meanwhile; a closed netlink socket is in no table, but counts until its RCU grace period is over.
+    """
+    from time import monotonic, sleep
+
+    from twinsock.explain.count import may_linger
 
     wanted = [one.inode for one in tool.namespaces(False)]
-    best: Answer | None = None
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            sleep(PAUSE_S)
-        everyone = tool.port.namespaces(tool.args.has("--deep"))
-        known = [one for one in everyone if one.accessible]
-        named = [one for one in tool.port.namespaces(True) if one.inode in wanted] if set(wanted) - {one.inode for one in known} else []
-        snapshot = take_count(tool.port, [*known, *named], wanted, tool.notes)
-        snapshot.hidden_spaces += len([one for one in everyone if not one.accessible and not is_gone(one)])
-        answer = Answer(snapshot)
-        if best is not None and answer.rests() == best.rests():
-            break  # it will not change
-        if best is None or answer.rest() < best.rest():
-            best = answer
-        if not best.rest():
+    best = last = _reconcile(tool, wanted)
+    # Sockets of processes that hide their descriptors stay left over: waiting long helps little.
+    end = monotonic() + (HIDDEN_LIMIT_S if best.snapshot.hidden_processes else LIMIT_S)
+    pause = PAUSE_S
+    while any(best.rest()):
+        left = end - monotonic()
+        if left <= 0:
             break
-    assert best is not None
+        sleep(min(pause, left))
+        pause *= 2
+        answer = _reconcile(tool, wanted)
+        if answer.rest() < best.rest():
+            best = answer
+        if answer.rests() == last.rests() and not may_linger(answer.fields()):
+            break  # it will not change
+        last = answer
     return best
+
+
+def _reconcile(tool: Tool, wanted: list[int]) -> Answer:
+    """Count once. Raises OSError."""
+    from twinsock.inspect.gather_count import take_count
+
+    everyone = tool.port.namespaces(tool.args.has("--deep"))
+    known = [one for one in everyone if one.accessible]
+    named = [one for one in tool.port.namespaces(True) if one.inode in wanted] if set(wanted) - {one.inode for one in known} else []
+    snapshot = take_count(tool.port, [*known, *named], wanted, tool.notes)
+    snapshot.hidden_spaces += len([one for one in everyone if not one.accessible and not is_gone(one)])
+    return Answer(snapshot)
 
 
 def _draw(tool: Tool, answer: Answer) -> None:
