@@ -1,7 +1,8 @@
-"""Which test has a case for which measured row of the fact sheets: SHEET-SECTION-ROW, counted from 1 in the order of the section's tables.
+"""Which test has a case for which measured row of the fact sheets: SHEET-SECTION-ROW, rows counted from 1 in the order of the section's
+tables; a statement beside the tables has a name. "02-2.6-1..12" stands for twelve rows, "02-2.4-1,3" for two.
 
-A value is FILE::TEST, or FILE::PROGRAM for one program among those that a test runs through; several are separated by blanks. OPEN names
-the rows of sheets 01, 05 and 06 that were measured and have no case."""
+A value of ROWS is FILE::TEST, or FILE::PROGRAM for one program among those that a test runs through; several are separated by blanks.
+WITHOUT gives the rows that have no case, each with its reason. SECTIONS lists every row of a section, so that none is forgotten."""
 
 _P, _U = "tests/parity/", "tests/unit/"
 _CALLS = _P + "test_socket_calls.py::"
@@ -26,6 +27,15 @@ _US = _P + "test_unix_stream.py::"
 _UD = _P + "test_unix_dgram.py::"
 _POLL = _P + "test_polling.py::"
 _FD = _P + "test_descriptors.py::"
+_BIND = _P + "test_bind_rows.py::"
+_ADDR = _P + "test_bind_addresses.py::"
+_PAIR = _P + "test_bind_campaigns.py::test_five_thousand_pairs_of_owner_and_newcomer_end_as_on_linux"
+_SEQ = _P + "test_bind_campaigns.py::test_random_sequences_over_several_sockets_end_as_on_linux"
+_AUTO = _P + "test_bind_campaigns.py::test_automatic_ports_come_from_the_same_set_as_on_linux"
+_CHECKS = _BIND + "test_checks_come_in_the_same_order_in_every_state"
+_KINDS = _ADDR + "test_every_kind_of_address_ends_as_on_linux"
+_DELIVERY = _P + "test_udp_delivery.py::"
+_HOOKS = _U + "test_cgroup_hooks.py::"
 _MEM = _U + "test_core_memory.py::"
 _LOOP = _U + "test_tcp_loopback.py::"
 
@@ -198,23 +208,143 @@ ROWS: dict[str, str] = {
     "06-6.6-5": _POLL + "herd",
     "06-6.6-6": _POLL + "accepting_threads",
     "06-6.6-pollers": _POLL + "pollers_are_all_woken",
+    # bind
+    "02-2.1-1": _CHECKS + " " + _ORDER,
+    "02-2.1-2": _CHECKS + " " + _ORDER,
+    "02-2.1-3": _HOOKS + "test_every_security_hook_is_asked_and_can_refuse",
+    "02-2.1-4": _CHECKS + " " + _ADDR + "test_malformed_addresses_and_bound_sockets_are_refused_in_linux_order",
+    "02-2.1-5": _HOOKS + "test_bind_is_refused_rewritten_and_freed_from_the_capability",
+    "02-2.1-6": _CHECKS + " " + _ADDR + "test_malformed_addresses_and_bound_sockets_are_refused_in_linux_order",
+    "02-2.1-7": _CHECKS + " " + _KINDS,
+    "02-2.1-8": _CHECKS + " " + _KINDS,
+    "02-2.1-9": _CHECKS,
+    "02-2.1-10": _CHECKS + " " + _PAIR,
+    "02-2.1-11": _HOOKS + "test_post_bind_gives_the_port_back",
+    "02-2.1-order": _CHECKS,
+    "02-2.1-raw": _P + "test_raw_sockets.py::payloads_and_headers",
+    "02-2.2-1,2": _CHECKS,
+    "02-2.2-3": _HOOKS + "test_bind_is_refused_rewritten_and_freed_from_the_capability",
+    "02-2.2-4..9": _CHECKS + " " + _KINDS,
+    "02-2.2-order": _CHECKS,
+    "02-2.3-1..5": _KINDS + " " + _BIND + "special_addresses",
+    "02-2.3-lifted": _KINDS + " " + _BIND + "special_addresses",
+    "02-2.3-device": _KINDS + " " + _BIND + "special_addresses",
+    "02-2.3-sent-from": _BIND + "special_addresses",
+    "02-2.4-1..5,8..10": _KINDS,
+    "02-2.4-6": _KINDS + " " + _BIND + "link_local_addresses",
+    "02-2.4-7": _KINDS + " " + _BIND + "link_local_addresses",
+    "02-2.4-11": _KINDS,
+    "02-2.4-12": _BIND + "anycast_addresses",
+    "02-2.4-13": _KINDS + " " + _BIND + "anycast_addresses",
+    "02-2.4-v6only": _KINDS + " " + _BIND + "v6only_after_bind",
+    "02-2.5-1": _BIND + "afterwards",
+    "02-2.5-2": _BIND + "afterwards",
+    "02-2.5-3": _BIND + "bound_without_a_port " + _AUTO,
+    "02-2.5-4": _BIND + "devices_after_bind",
+    "02-2.5-5": _BIND + "order_of_ports",
+    "02-2.6-rule": _PAIR,
+    "02-2.6-truth-1..12": _BIND + "test_flags_excuse_by_the_same_truth_table",
+    "02-2.6-several": _SEQ,
+    "02-2.6-matrix-1..8": _BIND + "test_addresses_overlap_by_the_same_matrix",
+    "02-2.6-connected-1..8": _BIND + "test_addresses_overlap_by_the_same_matrix",
+    "02-2.6-consequence-1": _BIND + "new_listeners",
+    "02-2.6-consequence-2": _BIND + "automatic_client_port",
+    "02-2.6-consequence-3": _BIND + "test_addresses_overlap_by_the_same_matrix",
+    "02-2.7-1": _BIND + "second_check_in_listen",
+    "02-2.7-2": _BIND + "second_check_in_listen",
+    "02-2.8-cache-1..7": _SEQ,
+    "02-2.8-covers": _SEQ,
+    "02-2.8-toggle-1..6": _BIND + "test_a_flag_changed_after_bind_counts_alike",
+    "02-2.8-release": _BIND + "bucket_comes_back",
+    "02-2.8-repair": _U + "test_bind_rules.py::test_tcp_repair_skips_every_check",
+    "02-2.9-1..6": _BIND + "order_of_ports " + _AUTO,
+    "02-2.9-3": _BIND + "sharing_when_full " + _AUTO,
+    "02-2.9-odd": _BIND + "odd_ranges",
+    "02-2.9-reserved": _BIND + "reserved_ports",
+    "02-2.9-sysctl": _SYS + "test_port_ranges_follow_the_same_rules",
+    "02-2.10-conflict": _BIND + "test_datagram_sockets_share_by_the_same_table " + _PAIR,
+    "02-2.10-port-0": _BIND + "datagram_ports " + _AUTO,
+    "02-2.10-1": _DELIVERY + "last_bound_wins_among_reuseaddr",
+    "02-2.10-2": _DELIVERY + "group_is_even_and_steady",
+    "02-2.10-3": _DELIVERY + "specific_address_wins",
+    "02-2.10-4": _DELIVERY + "connected_members",
+    "02-2.10-5": _DELIVERY + "group_and_later_plain_socket",
+    "02-2.10-6": _DELIVERY + "connected_members",
+    "02-2.10-copies": _DELIVERY + "broadcast_on_veth " + _DELIVERY + "multicast_on_veth",
+    "02-2.11-1": _BIND + "test_a_flag_changed_after_bind_counts_alike " + _SOL + "test_every_option_takes_and_refuses_the_same_values",
+    "02-2.11-2": _BIND + "bound_without_a_port",
+    "02-2.11-3": _BIND + "ranges_of_a_socket",
+    "02-2.11-4": _BIND + "anycast_addresses " + _BIND + "special_addresses",
+    "02-2.11-5": _BIND + "special_addresses " + _BIND + "devices_after_bind",
+    "02-2.11-6": _BIND + "devices_after_bind " + _SOL + "test_every_option_takes_and_refuses_the_same_values",
 }
 
-OPEN: tuple[str, ...] = (
-    "01-1.1-11",  # ENFILE for the host: fs.file-max is one for the whole machine, a unit test stands for it
-    "01-1.2-xdp",  # no such family on the twin
-    "01-1.2-vsock",  # the same
-    "01-1.8-5",  # a request in the SYN queue needs a peer that stops half-way
-    "01-1.8-28",  # sockets of AF_PACKET and AF_NETLINK in `used`
-    "01-1.8-32",  # MPTCP is not on the twin
-    "01-1.8-33",  # one fragment waiting
-    "05-5.3-1",  # where a full stream blocks: exact figures
-    "05-5.3-2",
-    "05-5.3-3",
-    "05-5.4-1",  # windows of small peers
-    "05-5.6-9",  # merging of unsent zero-copy sends
-    "05-5.6-12",  # optmem_max against zero-copy
-    "05-5.6-13",  # RLIMIT_MEMLOCK
-    "05-5.9-6",  # ICMP errors about TCP
-    "06-6.1-20",  # two thirds of the send buffer
-)
+WITHOUT: dict[str, str] = {
+    "01-1.1-11": "ENFILE for the host: fs.file-max is one for the whole machine, a unit test stands for it",
+    "01-1.2-xdp": "no such family on the twin",
+    "01-1.2-vsock": "no such family on the twin",
+    "01-1.8-5": "a request in the SYN queue needs a peer that stops half-way",
+    "01-1.8-28": "sockets of AF_PACKET and AF_NETLINK in `used`",
+    "01-1.8-32": "MPTCP is not on the twin",
+    "01-1.8-33": "no case of one fragment waiting yet",
+    "05-5.3-1": "where a full stream blocks: exact figures",
+    "05-5.3-2": "where a full stream blocks: exact figures",
+    "05-5.3-3": "where a full stream blocks: exact figures",
+    "05-5.4-1": "windows of small peers",
+    "05-5.6-9": "merging of unsent zero-copy sends",
+    "05-5.6-12": "no case of optmem_max against zero-copy",
+    "05-5.6-13": "no case of RLIMIT_MEMLOCK yet",
+    "05-5.9-6": "ICMP errors about TCP",
+    "06-6.1-20": "two thirds of the send buffer",
+}
+
+# Every row of a section; what the sheet marks as history or as read in the source is here too where it has a test
+SECTIONS: dict[str, str] = {
+    "02-2.1": "1..11,order,raw",
+    "02-2.2": "1..9,order",
+    "02-2.3": "1..5,lifted,device,sent-from",
+    "02-2.4": "1..13,v6only",
+    "02-2.5": "1..5",
+    "02-2.6": "rule,several",
+    "02-2.6-truth": "1..12",
+    "02-2.6-matrix": "1..8",
+    "02-2.6-connected": "1..8",
+    "02-2.6-consequence": "1..3",
+    "02-2.7": "1,2",
+    "02-2.8": "covers,release,repair",
+    "02-2.8-cache": "1..7",
+    "02-2.8-toggle": "1..6",
+    "02-2.9": "1..6,odd,reserved,sysctl",
+    "02-2.10": "conflict,port-0,1..6,copies",
+    "02-2.11": "1..6",
+}
+
+
+def labels(text: str) -> list[str]:
+    """Return the labels that "1..3,8,name" stands for."""
+    found: list[str] = []
+    for part in text.split(","):
+        first, dots, last = part.partition("..")
+        found += [str(number) for number in range(int(first), int(last) + 1)] if dots else [part]
+    return found
+
+
+def sections() -> dict[str, list[str]]:
+    """Return every section's rows by their full names."""
+    return {section: [f"{section}-{label}" for label in labels(text)] for section, text in SECTIONS.items()}
+
+
+def section_of(key: str) -> str:
+    """Return the longest section that a key of ROWS begins with, "" when there is none."""
+    return max((section for section in SECTIONS if key.startswith(section + "-")), key=len, default="")
+
+
+def covered() -> dict[str, str]:
+    """Return the tests of each row by its full name."""
+    found: dict[str, str] = {}
+    for key, tests in ROWS.items():
+        section = section_of(key)
+        for label in labels(key[len(section) + 1 :]) if section else ():
+            name = f"{section}-{label}"
+            found[name] = f"{found[name]} {tests}" if name in found else tests
+    return found
