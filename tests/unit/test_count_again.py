@@ -1,6 +1,5 @@
 """`twinsock count` looks again while something may settle, and only then."""
 
-import time
 from typing import Any
 
 import pytest
@@ -11,7 +10,10 @@ from twinsock.ui import count
 
 
 class NoTool:
-    """Stands for a command without options."""
+    """Stands for a command without options; its kernel's clock is that of the looks."""
+
+    def __init__(self, port: "Looks") -> None:
+        self.port = port
 
     def namespaces(self, everywhere: bool) -> list[Any]:
         return []
@@ -40,12 +42,13 @@ class Looks:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
+    def now_ns(self) -> int:
+        return int(self.now * 1e9)
+
 
 def steady(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(count, "_reconcile", looks.reconcile)
-    monkeypatch.setattr(time, "sleep", looks.sleep)
-    monkeypatch.setattr(time, "monotonic", lambda: looks.now)
-    return count._steady_answer(NoTool()).rests()  # type: ignore[arg-type]
+    return count._steady_answer(NoTool(looks)).rests()  # type: ignore[arg-type]
 
 
 def test_a_closed_socket_that_lingers_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

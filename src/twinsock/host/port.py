@@ -101,6 +101,12 @@ class HostPort:
 
         return time_ns()
 
+    def sleep(self, seconds: float) -> None:
+        """Let time pass between two looks."""
+        from time import sleep
+
+        sleep(seconds)
+
     def close(self) -> None:
         """Close every socket."""
         while self._idle:

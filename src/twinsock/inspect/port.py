@@ -46,6 +46,10 @@ if TYPE_CHECKING:
             """Read a file of /proc or /sys as a task in that namespace sees it. Raises OSError."""
             ...
 
+        def netns_of(self, pid: int) -> int:
+            """Tell a process's network namespace as `namespaces()` numbers it. Raises OSError if there is no such process."""
+            ...
+
         def namespaces(self, deep: bool = False) -> Sequence[Namespace]:
             """List the namespaces of processes and names; with `deep` also those that only a descriptor holds."""
             ...
@@ -60,6 +64,14 @@ if TYPE_CHECKING:
 
         def now_ns(self) -> int:
             """Give the wall clock in nanoseconds."""
+            ...
+
+        def sleep(self, seconds: float) -> None:
+            """Let time pass between two looks: real time, or the twin's."""
+            ...
+
+        def close(self) -> None:
+            """Close what the questions have opened."""
             ...
 
 

@@ -214,6 +214,7 @@ class Kernel(SoftirqRunner):
         child.umask = parent.umask
         child.cwd = parent.cwd
         child.pgrp = parent.pgrp
+        child.ppid = parent.tgid if child.tgid == child.pid else parent.ppid
         child.blocked_signals = parent.blocked_signals
         child.ignored_signals = parent.ignored_signals
         return self.adopt_task(child)
@@ -235,6 +236,10 @@ class Kernel(SoftirqRunner):
             if self.tasks[i] is task:
                 del self.tasks[i]
                 break
+        if task.pid == task.tgid:
+            for other in self.tasks:
+                if other.ppid == task.pid:
+                    other.ppid = 1
         put_net(task.net)
 
     def unshare_net(self, task: Task) -> int:

@@ -16,6 +16,7 @@ from twinsock.kernel.fs.proc.root import proc_read
 from twinsock.kernel.net.core.net import Msghdr, Socket
 from twinsock.kernel.net.core.net_namespace import Net
 from twinsock.kernel.net.ipv4.tcp_diag import bound_tcp_sockets, hashed_tcp_sockets
+from twinsock.kernel.net.netlink.af_netlink import nl_sk
 from twinsock.kernel.net.socket import SocketFile, sock_create_kern, sock_recvmsg, sock_release, sock_sendmsg
 from twinsock.kernel.net.unix.diag import unix_sockets
 from twinsock.uapi.errno import EAGAIN, ENOENT, ESRCH
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 _BUFFER = 32768
 _INIT_USER_NS = 0xEFFFFFFD
+_PARENTS_MAX = 64
 
 
 def _os_error(error: int) -> OSError:
@@ -82,8 +84,10 @@ class TwinProcesses:
         found = Process(pid)
         task = self._task(pid)
         if task is not None:
-            found.comm = task.comm
+            found.comm = found.exe = task.comm
             found.cmdline = [task.comm]
+            found.ppid = task.ppid
+            found.start_ns = task.start_ns
             found.uid = task.cred.uid
             found.cgroup = "/"
         return found
@@ -106,8 +110,13 @@ class TwinProcesses:
         return int(task.files.close_on_exec[fd])
 
     def parents(self, pid: int) -> list[Process]:
-        """List the chain of parents: the twin's tasks remember none."""
-        return []
+        """List the chain of parents, nearest first."""
+        chain: list[Process] = []
+        task = self._task(pid)
+        while task is not None and task.ppid and len(chain) < _PARENTS_MAX:
+            chain.append(self.process(task.ppid))
+            task = self._task(task.ppid)
+        return chain
 
     def ghosts(self, inodes: list[int], hidden: int) -> dict[int, Ghost]:
         """Explain sockets that are in no descriptor table."""
@@ -196,6 +205,8 @@ class TwinPort:
         err, sock = sock_create_kern(self.task, self._net(netns), AF_NETLINK, SOCK_RAW, protocol)
         if sock is None:
             raise _os_error(err)
+        asker = nl_sk(sock)
+        asker.portid, asker.bound = self.task.tgid, True  # in no table: looking changes nothing that is looked at
         try:
             if protocol == NETLINK_ROUTE:
                 sock.ops.setsockopt(self.task, sock, 270, 12, (1).to_bytes(4, "little"), 4)  # NETLINK_GET_STRICT_CHK
@@ -305,6 +316,17 @@ class TwinPort:
         """Give the wall clock in nanoseconds."""
         clock = self.kernel.clock
         return clock.now_ns + clock.realtime_offset_ns
+
+    def sleep(self, seconds: float) -> None:
+        """Let the twin's time pass; its other tasks run meanwhile."""
+        task = self.task
+        deadline = self.kernel.clock.now_ns + int(seconds * 1e9)
+        while self.kernel.clock.now_ns < deadline and not task.signal_pending():
+            task.prepare_to_sleep()
+            task.schedule_timeout(deadline - self.kernel.clock.now_ns)
+
+    def close(self) -> None:
+        """Close what the questions have opened: nothing stays open."""
 
     def _net(self, netns: int) -> Net:
         """Find a namespace by its inode. Raises OSError."""

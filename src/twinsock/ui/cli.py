@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinsock.ui.asked import Asked
+
 COMMANDS = {
     "why": ("twinsock.ui.why", "why can (or could) an address not be bound or reached, and what helps"),
     "ss": ("twinsock.ui.ss", "sockets as ss(8) lists them, and what it lacks"),
@@ -17,6 +21,7 @@ COMMANDS = {
     "ns": ("twinsock.ui.ns", "network namespaces: who holds each, its sockets, the sysctls that were changed"),
     "packetdrill": ("twinsock.ui.packetdrill", "scripts of system calls and packets, on the twin or on the live kernel"),
 }
+HOST_COMMANDS = ("why", "ss", "listeners", "count", "ports", "leaks", "ns")  # those that ask a kernel, live or twin
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -59,10 +64,11 @@ def dispatch(args: list[str]) -> int:
     return run(name, args[1:])
 
 
-def run(name: str, args: list[str]) -> int:
-    """Import a subcommand and run it, with a polite end for ^C and closed pipes."""
+def run(name: str, args: list[str], kernel: Asked | None = None) -> int:
+    """Import a subcommand and run it, on another kernel than the live one if that is given; ^C and closed pipes end it politely."""
     try:
-        code: int = __import__(COMMANDS[name][0], fromlist=["main"]).main(args)
+        main = __import__(COMMANDS[name][0], fromlist=["main"]).main
+        code: int = main(args) if kernel is None else main(args, kernel)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.explain.count import Field
     from twinsock.inspect.gather_count import CountSnapshot, CountSpace
+    from twinsock.ui.asked import Asked
     from twinsock.ui.term import Paper
     from twinsock.ui.tool import Tool
 
@@ -39,9 +40,9 @@ HIDDEN_LIMIT_S = 0.25
 PAUSE_S = 0.02
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], kernel: Asked | None = None) -> int:
     """Run the command and return its exit code."""
-    return run("count", argv, OPTIONS, HELP, work)
+    return run("count", argv, OPTIONS, HELP, work, kernel)
 
 
 class Answer:
@@ -96,20 +97,19 @@ def _steady_answer(tool: Tool) -> Answer:
 
     Sockets come and go meanwhile; a closed netlink socket is in no table, but counts until its RCU grace period is over.
     """
-    from time import monotonic, sleep
-
     from twinsock.explain.count import may_linger
 
     wanted = [one.inode for one in tool.namespaces(False)]
     best = last = _reconcile(tool, wanted)
     # Sockets of processes that hide their descriptors stay left over: waiting long helps little.
-    end = monotonic() + (HIDDEN_LIMIT_S if best.snapshot.hidden_processes else LIMIT_S)
+    limit = HIDDEN_LIMIT_S if best.snapshot.hidden_processes else LIMIT_S
+    end_ns = tool.port.now_ns() + int(limit * 1e9)
     pause = PAUSE_S
     while any(best.rest()):
-        left = end - monotonic()
+        left = (end_ns - tool.port.now_ns()) / 1e9
         if left <= 0:
             break
-        sleep(min(pause, left))
+        tool.port.sleep(min(pause, left))
         pause *= 2
         answer = _reconcile(tool, wanted)
         if answer.rest() < best.rest():

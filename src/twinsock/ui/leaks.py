@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from twinsock.explain.findings import Finding
     from twinsock.explain.leaks import Growth
     from twinsock.inspect.findings import LeakProcess, LeakSnapshot
+    from twinsock.ui.asked import Asked
     from twinsock.ui.tool import Tool
 
 OPTIONS = (
@@ -39,9 +40,9 @@ exit codes: 0 nothing leaks   1 something does   2 wrong usage   3 nothing in wh
 OLDER_S = 60.0
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], kernel: Asked | None = None) -> int:
     """Run the command and return its exit code."""
-    return run("leaks", argv, OPTIONS, HELP, work)
+    return run("leaks", argv, OPTIONS, HELP, work, kernel)
 
 
 class Row:
@@ -58,16 +59,14 @@ def work(tool: Tool) -> int:
     args = tool.args
     older_ms = int(seconds_of(args.values.get("--older", str(OLDER_S)), "--older") * 1000)
     pause = seconds_of(args.values["--for"], "--for") if "--for" in args.values else 0.0
-    pids = [pid_of(word) for word in args.words]
+    pids = [pid_of(tool.port, word) for word in args.words]
     if len(pids) != len(set(pids)):
         raise UsageError(f"{printable(args.words[-1])} stands there twice")
 
     def look() -> int:
         before = [_take(tool, pids)] if pause else []
         if pause:
-            from time import sleep
-
-            sleep(pause)
+            tool.port.sleep(pause)
         return _answer(tool, before, _take(tool, pids), older_ms, pids)
 
     return look_again(tool, look)

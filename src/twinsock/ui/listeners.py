@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from twinsock.explain.findings import Finding
     from twinsock.explain.listeners import Share, Window
     from twinsock.inspect.findings import Listener, ListenSpace
+    from twinsock.ui.asked import Asked
     from twinsock.ui.term import Paper
     from twinsock.ui.tool import Tool
 
@@ -46,9 +47,9 @@ HEALTHY, SICK, HIDDEN = 0, 1, 3
 UNIX_PAUSE_S = 0.2
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], kernel: Asked | None = None) -> int:
     """Run the command and return its exit code."""
-    return run("listeners", argv, OPTIONS, HELP, work)
+    return run("listeners", argv, OPTIONS, HELP, work, kernel)
 
 
 class Look:
@@ -83,10 +84,8 @@ def work(tool: Tool) -> int:
     pause = seconds_of(tool.args.values["--for"], "--for") if "--for" in tool.args.values else 0.0
     earlier: list[list[ListenSpace]] = []
     if pause:
-        from time import sleep
-
         earlier.append(gather(tool))
-        sleep(pause)
+        tool.port.sleep(pause)
 
     def look() -> int:
         spaces = gather(tool)
@@ -170,11 +169,9 @@ def _window(tool: Tool, spaces: list[ListenSpace], earlier: list[list[ListenSpac
 
 def _look_at_unix_again(tool: Tool, listeners: list[Listener]) -> None:
     """See whether UNIX queues move: the same client at the head after a while has waited so long."""
-    from time import sleep
-
     from twinsock.inspect.unix import find_unix_again
 
-    sleep(UNIX_PAUSE_S)
+    tool.port.sleep(UNIX_PAUSE_S)
     for listener in listeners:
         assert listener.unix is not None
         try:

@@ -20,7 +20,7 @@ def find_namespace(port: KernelPort, text: str) -> int:
         for namespace in known:
             if namespace.inode == number:
                 return number
-        inode = _namespace_of_process(number)
+        inode = _namespace_of_process(port, number)
         if inode:
             return inode
         if any(namespace.inode == number for namespace in port.namespaces(True)):
@@ -28,13 +28,12 @@ def find_namespace(port: KernelPort, text: str) -> int:
     raise UsageError(f"there is no network namespace {printable(text)}: neither a name of `ip netns`, nor a process, nor an inode number")
 
 
-def _namespace_of_process(pid: int) -> int:
+def _namespace_of_process(port: KernelPort, pid: int) -> int:
     """Find the network namespace of a process, 0 if there is none. Raises UsageError if it is hidden."""
-    from os import stat
-
     try:
-        return stat(f"/proc/{pid}/ns/net").st_ino
-    except PermissionError:
-        raise UsageError(f"the network namespace of process {pid} is hidden: needs CAP_SYS_PTRACE or the same user") from None
+        inode = port.netns_of(pid)
     except OSError:
         return 0
+    if inode < 0:
+        raise UsageError(f"the network namespace of process {pid} is hidden: needs CAP_SYS_PTRACE or the same user")
+    return inode

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from twinsock.inspect.census import Census
     from twinsock.inspect.gather_ns import NamespaceCensus
     from twinsock.inspect.port import Namespace
+    from twinsock.ui.asked import Asked
     from twinsock.ui.term import Paper
     from twinsock.ui.tool import Tool
 
@@ -52,9 +53,9 @@ PROTOCOLS = {6: "tcp", 17: "udp", 136: "udplite", 262: "mptcp", 255: "raw", 1: "
 UNIX_TYPES = {1: "stream", 2: "dgram", 5: "seqpacket"}
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], kernel: Asked | None = None) -> int:
     """Run the command and return its exit code."""
-    return run("ns", argv, OPTIONS, HELP, work)
+    return run("ns", argv, OPTIONS, HELP, work, kernel)
 
 
 def work(tool: Tool) -> int:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from twinsock.explain.ports import Destination, PortUse
     from twinsock.inspect.facts import Question
     from twinsock.inspect.port import Namespace
+    from twinsock.ui.asked import Asked
     from twinsock.ui.term import Paper
     from twinsock.ui.tool import Tool
 
@@ -41,9 +42,9 @@ exit codes: 0 there are ports left   1 something has run out   2 wrong usage   3
 TOP = 5
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], kernel: Asked | None = None) -> int:
     """Run the command and return its exit code."""
-    return run("ports", argv, OPTIONS, HELP, work)
+    return run("ports", argv, OPTIONS, HELP, work, kernel)
 
 
 class Space:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 
 from twinsock.ui.args import UsageError
+from twinsock.ui.asked import live_kernel
 from twinsock.ui.ss_options import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from twinsock.ui.asked import Asked
     from twinsock.ui.ss_data import Record
     from twinsock.ui.ss_options import Options
     from twinsock.ui.ss_run import View
@@ -19,7 +21,7 @@ USAGE_EXIT = 2
 _RECORD_FORMATS = ("json", "csv", "parquet", "sort", "group-by")
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], kernel: Asked | None = None) -> int:
     """Run the command and return its exit code."""
     try:
         options = parse(argv)
@@ -31,7 +33,7 @@ def main(argv: list[str]) -> int:
         if options.has("version"):
             print("twinsock " + str(sys.modules["twinsock"].__version__))
             return 0
-        return _run(options)
+        return _run(options, kernel or live_kernel())
     except UsageError as error:
         print(f"twinsock ss: {error}", file=sys.stderr)
     except OSError as error:
@@ -41,17 +43,17 @@ def main(argv: list[str]) -> int:
     return USAGE_EXIT
 
 
-def _run(options: Options) -> int:
+def _run(options: Options, kernel: Asked) -> int:
     """Ask and write. Raises UsageError and OSError."""
     from gc import disable
 
-    from twinsock.host.port import HostPort
     from twinsock.ui.ss_run import View
 
-    disable()  # nothing here has cycles, and hundreds of thousands of rows would be walked again and again
+    if kernel.live:
+        disable()  # nothing here has cycles, and hundreds of thousands of rows would be walked again and again
     if sum([options.has(name) for name in ("json", "csv", "parquet")]) > 1:
         raise UsageError("one of --json, --csv and --parquet at a time")
-    view = View(HostPort(), options)
+    view = View(kernel.port, options)
     spaces = _namespaces(view)
     if options.has("summary"):
         return _summary(view, spaces)

@@ -6,16 +6,17 @@ import sys
 
 from twinsock.uapi.errno import EACCES, ENOENT, EPERM
 from twinsock.ui.args import UsageError, decimal, is_number, parse, printable
+from twinsock.ui.asked import live_kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twinsock.explain.findings import Finding
-    from twinsock.host.files import HostFiles
-    from twinsock.host.port import HostPort
-    from twinsock.inspect.port import Namespace
+    from twinsock.inspect.gather import Files
+    from twinsock.inspect.port import KernelPort, Namespace
     from twinsock.ui.args import Args
+    from twinsock.ui.asked import Asked
     from twinsock.ui.term import Paper
 
     Option = tuple[str, str, str, str]
@@ -40,7 +41,7 @@ WATCH_S = 2.0
 class Tool:
     """One run of a command: its options, the kernel it asks, what it could not see."""
 
-    def __init__(self, name: str, args: Args, port: HostPort, files: HostFiles) -> None:
+    def __init__(self, name: str, args: Args, port: KernelPort, files: Files) -> None:
         self.name = name
         self.args = args
         self.port = port
@@ -83,14 +84,14 @@ def is_gone(namespace: Namespace) -> bool:
     return not namespace.accessible and strerror(ENOENT) in namespace.reason
 
 
-def run(name: str, argv: list[str], options: tuple[Option, ...], help_text: str, work: Callable[[Tool], int]) -> int:
-    """Parse, open the kernel, do the work once; what fails becomes one line."""
+def run(name: str, argv: list[str], options: tuple[Option, ...], help_text: str, work: Callable[[Tool], int], kernel: Asked | None) -> int:
+    """Parse, open the kernel (the live one if none is given), do the work once; what fails becomes one line."""
     try:
         args = parse_options(argv, options)
         if args.has("--help"):
             sys.stdout.write(help_with_options(help_text, options))
             return 0
-        return _with_kernel(name, args, work)
+        return _with_kernel(name, args, work, kernel or live_kernel())
     except UsageError as error:
         print(f"twinsock {name}: {error}", file=sys.stderr)
         return USAGE_EXIT
@@ -120,21 +121,17 @@ def help_with_options(text: str, options: tuple[Option, ...]) -> str:
     return text.replace("OPTIONS\n", "\n".join(rows) + "\n")
 
 
-def _with_kernel(name: str, args: Args, work: Callable[[Tool], int]) -> int:
+def _with_kernel(name: str, args: Args, work: Callable[[Tool], int], kernel: Asked) -> int:
     """Give the work a kernel to ask."""
-    from twinsock.host.files import HostFiles
-    from twinsock.host.port import HostPort
-
-    port = HostPort()
     try:
-        return work(Tool(name, args, port, HostFiles()))
+        return work(Tool(name, args, kernel.port, kernel.files))
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
         print(f"twinsock {name}: {' '.join(str(error.strerror or error).split())}", file=sys.stderr)
         return HIDDEN_EXIT if error.errno in (EPERM, EACCES) else USAGE_EXIT
     finally:
-        port.close()
+        kernel.port.close()
 
 
 def seconds_of(text: str, what: str) -> float:
@@ -149,14 +146,18 @@ def seconds_of(text: str, what: str) -> float:
     return float(number) * factor
 
 
-def pid_of(word: str) -> int:
+def pid_of(port: KernelPort, word: str) -> int:
     """Read the number of a process that exists. Raises UsageError."""
-    from os.path import isdir
-
     pid = decimal(word, "a process", 4194304)
-    if not pid or not isdir(f"/proc/{pid}"):
-        raise UsageError(f"there is no process {pid}")
-    return pid
+    if pid:
+        try:
+            port.read(f"/proc/{pid}/stat")
+            return pid
+        except PermissionError:
+            return pid
+        except OSError:
+            pass
+    raise UsageError(f"there is no process {pid}")
 
 
 def no_words(args: Args) -> None:
@@ -169,8 +170,6 @@ def look_again(tool: Tool, look: Callable[[], int]) -> int:
     """Look once, or every so often with --watch until ^C; gives the last look's exit code. Raises UsageError."""
     if "--watch" not in tool.args.values:
         return look()
-    from time import sleep
-
     given = tool.args.values["--watch"]
     pause = seconds_of(given, "--watch") if given else WATCH_S
     clear = sys.stdout.isatty() and not tool.args.has("--json")
@@ -181,7 +180,7 @@ def look_again(tool: Tool, look: Callable[[], int]) -> int:
                 sys.stdout.write("\x1b[H\x1b[J")
             code = look()
             sys.stdout.flush()
-            sleep(pause)
+            tool.port.sleep(pause)
             tool.notes.clear()
             if not clear and not tool.args.has("--json"):
                 sys.stdout.write("\n")

@@ -105,8 +105,8 @@ def _json(call: Call, report: Report | None) -> str:
 
 def _explained(call: Call) -> Report | None:
     """Ask `why` about the address, with what the socket is set to; None where there is nothing to ask."""
-    from twinsock.host.port import HostPort
     from twinsock.inspect.facts import Question
+    from twinsock.ui.asked import live_kernel
     from twinsock.ui.why import examine
 
     question = Question()
@@ -115,7 +115,7 @@ def _explained(call: Call) -> Report | None:
     if call.name == "socket" or not _take_address(question, call):
         return None
     try:
-        return examine(HostPort(), question)
+        return examine(live_kernel(), question)
     except OSError:
         return None  # the process or its namespace is gone
 

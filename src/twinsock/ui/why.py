@@ -7,12 +7,13 @@ import sys
 from twinsock.inspect.facts import Question
 from twinsock.uapi.errno import EACCES, ENOENT, EPERM, ESRCH
 from twinsock.ui.args import UsageError, decimal, is_number, parse, printable
+from twinsock.ui.asked import live_kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.explain.report import Report
-    from twinsock.host.port import HostPort
     from twinsock.ui.args import Args
+    from twinsock.ui.asked import Asked
 
 FLAGS = (
     *("--reuseaddr", "--reuseport", "--v6only", "--no-v6only", "--freebind", "--transparent"),
@@ -63,7 +64,7 @@ exit codes: 0 would succeed   1 would fail   2 wrong usage
 """
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], kernel: Asked | None = None) -> int:
     """Run the command and return its exit code."""
     try:
         args = parse(argv, FLAGS, VALUED, OPTIONAL)
@@ -71,7 +72,7 @@ def main(argv: list[str]) -> int:
             print(HELP, end="")
             return 0
         question = read_question(args)
-        return _answer(question, args)
+        return _answer(question, args, kernel or live_kernel())
     except UsageError as error:
         print(f"twinsock why: {error}", file=sys.stderr)
         return USAGE_EXIT
@@ -125,18 +126,15 @@ def _user(text: str) -> int:
         raise UsageError(f"there is no user {printable(text)}") from None
 
 
-def _answer(question: Question, args: Args) -> int:
+def _answer(question: Question, args: Args, kernel: Asked) -> int:
     """Take the snapshot, explain it, write the answer."""
-    from twinsock.host.port import HostPort
-
-    port = HostPort()
     try:
-        report = _report(port, question, args)
+        report = _report(kernel, question, args)
     except OSError as error:
         print(f"twinsock why: {_problem(question, error)}", file=sys.stderr)
         return 3 if error.errno in (EPERM, EACCES) else USAGE_EXIT
     finally:
-        port.close()
+        kernel.port.close()
     if args.has("--json"):
         from twinsock.ui.why_json import write_json
 
@@ -151,17 +149,19 @@ def _answer(question: Question, args: Args) -> int:
     return report.exit_code()
 
 
-def _report(port: HostPort, question: Question, args: Args) -> Report:
+def _report(kernel: Asked, question: Question, args: Args) -> Report:
     """Make the report that the command line asks for. Raises OSError and UsageError."""
     if "--netns" in args.values:
         from twinsock.ui.netns import find_namespace
 
-        question.netns = find_namespace(port, args.values["--netns"])
-    report = examine(port, question)
+        question.netns = find_namespace(kernel.port, args.values["--netns"])
+    if args.has("--prove") and not kernel.live:
+        raise UsageError("--prove tries the address on the live kernel")
+    report = examine(kernel, question)
     if "--wait" in args.values:
         from twinsock.ui.wait import wait_until_free
 
-        report = wait_until_free(lambda: examine(port, question), report, args.values["--wait"])
+        report = wait_until_free(kernel.port, lambda: examine(kernel, question), report, args.values["--wait"])
     if args.has("--prove"):
         from twinsock.ui.proof import add_proof
 
@@ -169,27 +169,26 @@ def _report(port: HostPort, question: Question, args: Args) -> Report:
     return report
 
 
-def examine(port: HostPort, question: Question) -> Report:
-    """Ask the live kernel and then the twin. Raises OSError."""
-    from twinsock.host.files import HostFiles
-
+def examine(kernel: Asked, question: Question) -> Report:
+    """Ask the kernel, and then a twin that is filled with what it says. Raises OSError."""
+    port, files = kernel.port, kernel.files
     if question.is_unix():
         from twinsock.explain.unix import explain_unix
         from twinsock.inspect.gather_unix import take_unix_snapshot
 
-        return explain_unix(take_unix_snapshot(port, HostFiles(), question))
+        return explain_unix(take_unix_snapshot(port, files, question))
     if question.connect:
         from twinsock.explain.connect import explain_connect
         from twinsock.inspect.gather_connect import take_connect_snapshot
 
-        return explain_connect(take_connect_snapshot(port, HostFiles(), question))
+        return explain_connect(take_connect_snapshot(port, files, question))
     from twinsock.explain.verdict import explain
     from twinsock.inspect.gather import complete, look_elsewhere, take_snapshot
 
-    snapshot = take_snapshot(port, HostFiles(), question)
+    snapshot = take_snapshot(port, files, question)
     complete(port, snapshot)
     if question.port:
-        look_elsewhere(port, HostFiles(), snapshot)
+        look_elsewhere(port, files, snapshot)
     return explain(snapshot)
 
 

@@ -90,6 +90,8 @@ class Task:
         self.pid = pid
         self.tgid = pid
         self.pgrp = pid
+        self.ppid = 1 if pid > 1 else 0  # whose child the process is; a runtime's first process is init's
+        self.start_ns = kernel.clock.now_ns
         self.comm = comm
         self.rlim_cur = [_RLIM_INFINITY] * RLIM_NLIMITS
         self.rlim_max = [_RLIM_INFINITY] * RLIM_NLIMITS

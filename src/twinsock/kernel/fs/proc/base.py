@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 _INFINITY: Final = (1 << 62) - 1
+_NS_PER_TICK: Final = 10_000_000
 _LIMITS: Final[tuple[tuple[str, str], ...]] = (
     ("Max cpu time", "seconds"),
     ("Max file size", "bytes"),
@@ -58,6 +59,8 @@ def pid_text(task: Task, parts: list[str]) -> str | None:
         return "0::/\n"
     if name == "limits":
         return limits_text(task)
+    if name == "stat":
+        return stat_text(task)
     return status_text(task) if name == "status" else None
 
 
@@ -74,6 +77,18 @@ def _limit(value: int) -> str:
     return "unlimited" if value >= _INFINITY else str(value)
 
 
+def stat_text(task: Task) -> str:
+    """Return /proc/PID/stat: number, name, state, parent, group, session, threads and start; the rest is 0."""
+    threads = len([other for other in task.kernel.tasks if other.tgid == task.tgid])
+    fields = ["0"] * 52
+    fields[0], fields[1], fields[2] = str(task.pid), f"({task.comm})", "R" if task.runnable else "S"
+    fields[3], fields[4], fields[5], fields[7] = str(task.ppid), str(task.pgrp), str(task.pgrp), "-1"
+    fields[17], fields[19], fields[21] = "20", str(threads), str(task.start_ns // _NS_PER_TICK)
+    fields[24] = "18446744073709551615"  # rsslim
+    fields[37] = "17"  # SIGCHLD
+    return " ".join(fields) + "\n"
+
+
 def status_text(task: Task) -> str:
     """Return the lines of /proc/PID/status that the twin can fill."""
     cred = task.cred
@@ -84,7 +99,7 @@ def status_text(task: Task) -> str:
     caps = f"{cred.cap_effective:016x}"
     return (
         f"Name:\t{task.comm}\nUmask:\t{task.umask:04o}\nState:\t{'R (running)' if task.runnable else 'S (sleeping)'}\n"
-        f"Tgid:\t{task.tgid}\nNgid:\t0\nPid:\t{task.pid}\n"
+        f"Tgid:\t{task.tgid}\nNgid:\t0\nPid:\t{task.pid}\nPPid:\t{task.ppid}\n"
         f"Uid:\t{cred.uid}\t{cred.euid}\t{cred.suid}\t{cred.fsuid}\nGid:\t{cred.gid}\t{cred.egid}\t{cred.sgid}\t{cred.fsgid}\n"
         f"FDSize:\t{size}\nGroups:\t{groups or ' '}\nThreads:\t{threads}\nCapEff:\t{caps}\nSeccomp:\t0\n"
     )
