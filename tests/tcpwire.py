@@ -152,6 +152,13 @@ class Wire:
         return (raw[0], raw[1], raw[5], words[4], words[5], words[6], words[7], words[18], words[23])
 
     def raw_info(self, fd: int) -> bytes:
+        return self.getsockopt(fd, 6, 11, 280)
+
+    def meminfo(self, fd: int) -> tuple[int, ...]:
+        """Return SO_MEMINFO: nine numbers, the last is the packets that the socket dropped."""
+        return struct.unpack("=9I", self.getsockopt(fd, 1, 55, 36))
+
+    def getsockopt(self, fd: int, level: int, name: int, size: int) -> bytes:
         raise NotImplementedError
 
     def established(self, win: int = 65535, **options: object) -> int:
@@ -252,8 +259,8 @@ class TwinWire(Wire):
     def setsockopt_linger_zero(self, fd: int) -> None:
         assert sys_setsockopt(self.world.task, fd, 1, 13, struct.pack("ii", 1, 0), 8) == 0
 
-    def raw_info(self, fd: int) -> bytes:
-        raw = self.world.getsockopt(fd, 6, 11, 280)
+    def getsockopt(self, fd: int, level: int, name: int, size: int) -> bytes:
+        raw = self.world.getsockopt(fd, level, name, size)
         assert isinstance(raw, bytes)
         return raw
 
@@ -341,8 +348,8 @@ class HostWire(Wire):
     def setsockopt_linger_zero(self, fd: int) -> None:
         self.socks[fd].setsockopt(1, 13, struct.pack("ii", 1, 0))
 
-    def raw_info(self, fd: int) -> bytes:
-        return self.socks[fd].getsockopt(6, 11, 280)
+    def getsockopt(self, fd: int, level: int, name: int, size: int) -> bytes:
+        return self.socks[fd].getsockopt(level, name, size)
 
     def stop(self) -> None:
         """Close everything."""

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.dropwire import HostReasons, TwinReasons
 from tests.netns import run_in_netns
 from tests.unit.ipworld import host, send4, send6
 from twinsock.kernel.drivers.tap import TunDevice, TunWire
@@ -51,19 +52,20 @@ _TYPES = {
 class Outcome:
     """What a case caused: packets that came out, as (device, bytes), and counters that moved."""
 
-    def __init__(self, packets: list[tuple[str, str]], counters: dict[str, int], answers: list[str]) -> None:
+    def __init__(self, packets: list[tuple[str, str]], counters: dict[str, int], answers: list[str], drops: list[list[str]]) -> None:
         self.packets = packets
         self.counters = counters
         self.answers = answers  # of "send" and "route" steps: an errno's name, "ok", or the source address
+        self.drops = drops  # why packets were dropped while each "in" step wrote its packet
 
 
-def on_host(steps: list[Step]) -> Outcome:
+def on_host(steps: list[Step], reasons: HostReasons) -> Outcome:
     """Run a case on the live kernel, in a namespace of its own."""
     for _ in range(4):
-        packets, counters, answers, reports = run_in_netns(_host_program, steps)
+        packets, counters, answers, drops, reports = run_in_netns(_host_program, steps, reasons)
         if reports == 0:
             break  # else a listener report may stand in a counter and not in its neighbour
-    return Outcome(packets, counters, answers)
+    return Outcome(packets, counters, answers, drops)
 
 
 def on_twin(steps: list[Step]) -> Outcome:
@@ -77,13 +79,13 @@ def on_twin(steps: list[Step]) -> Outcome:
         world.step(step)
     after = world.counters()
     moved = {name: value - before[name] for name, value in after.items() if value != before[name]}
-    return Outcome(world.packets, moved, world.answers)
+    return Outcome(world.packets, moved, world.answers, world.drops)
 
 
 # The live kernel.
 
 
-def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, int], list[str], int]:
+def _host_program(steps: list[Step], reasons: HostReasons) -> tuple[list[tuple[str, str]], dict[str, int], list[str], list[list[str]], int]:
     tuns = {name: _open_tun(name) for name in DEVICES}
     _ip("link set tap2 address " + TAP_ADDRESS.hex(":"))
     for i, name in enumerate(tuns):
@@ -104,9 +106,12 @@ def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, i
     before = _host_counters()
     out: list[tuple[str, str]] = []
     answers: list[str] = []
+    drops: list[list[str]] = []
     for step in steps:
         if step[0] == "in":
+            reasons.take()
             os.write(tuns[step[1]], step[2])
+            drops.append(reasons.take())
         elif step[0] == "wait":
             time.sleep(step[1] / 1000)
         elif step[0] == "sysctl":
@@ -121,7 +126,7 @@ def _host_program(steps: list[Step]) -> tuple[list[tuple[str, str]], dict[str, i
             out.extend((name, normalise(name, data)) for data in _drain(fd, 14 if name == "tap2" else 0))
     after = _host_counters()
     reports = _forget_mld(before, after)
-    return out, {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}, answers, reports
+    return out, {name: after[name] - before.get(name, 0) for name in after if after[name] != before.get(name, 0)}, answers, drops, reports
 
 
 def _attempt(func: Callable[..., str], *args: Any) -> str:
@@ -263,7 +268,10 @@ class TwinWorld:
     def __init__(self) -> None:
         self.packets: list[tuple[str, str]] = []
         self.answers: list[str] = []
+        self.drops: list[list[str]] = []
         self.kernel: Kernel = host()
+        self.reasons = TwinReasons()
+        self.kernel.trace = self.reasons
         self.net = self.kernel.init_net
         self.tuns: dict[str, TunDevice] = {}
         for i, name in enumerate(DEVICES):
@@ -287,7 +295,9 @@ class TwinWorld:
 
     def _do(self, step: Step) -> None:
         if step[0] == "in":
+            self.reasons.take()
             self.tuns[step[1]].deliver(step[2])
+            self.drops.append(self.reasons.take())
         elif step[0] == "wait":
             self.kernel.clock.advance_to(self.kernel.clock.now_ns + step[1] * 1_000_000)
         elif step[0] == "sysctl":

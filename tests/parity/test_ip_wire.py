@@ -1,11 +1,13 @@
 """Hand-made packets: replies and counters of the twin equal the live kernel's."""
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 
+from tests.dropwire import HostReasons
 from tests.netns import netns_missing
-from tests.parity.ipwire import Step, on_host, on_twin, wire6
+from tests.parity.ipwire import Outcome, Step, on_host, on_twin, wire6
 from twinsock.wire.arp import ArpPacket
 from twinsock.wire.ethernet import Ethhdr
 from twinsock.wire.icmp import Icmphdr
@@ -590,20 +592,35 @@ SLOW: dict[str, list[Step]] = {
 }
 
 
-def compare(steps: list[Step]) -> None:
-    host = on_host(steps)
+@pytest.fixture(scope="module")
+def reasons() -> Iterator[HostReasons]:
+    reasons = HostReasons()
+    yield reasons
+    reasons.close()
+
+
+def named(name: str, outcome: Outcome) -> list[list[str]]:
+    """Leave out the fragments that Linux reports without a reason when it frees the whole, delivered or not (D-ip-8)."""
+    if not name.startswith("frags"):
+        return outcome.drops
+    return [[reason for reason in drops if reason != "NOT_SPECIFIED"] for drops in outcome.drops]
+
+
+def compare(name: str, steps: list[Step], reasons: HostReasons) -> None:
+    host = on_host(steps, reasons)
     twin = on_twin(steps)
     assert twin.answers == host.answers
     assert twin.packets == host.packets
     assert twin.counters == host.counters
+    assert named(name, twin) == named(name, host)
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_packet_gets_the_reply_and_moves_the_counters_of_linux(name: str) -> None:
-    compare(CASES[name])
+def test_packet_gets_the_reply_the_counters_and_the_drop_reason_of_linux(name: str, reasons: HostReasons) -> None:
+    compare(name, CASES[name], reasons)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(SLOW))
-def test_timers_of_the_network_layer_do_what_linux_does(name: str) -> None:
-    compare(SLOW[name])
+def test_timers_of_the_network_layer_do_what_linux_does(name: str, reasons: HostReasons) -> None:
+    compare(name, SLOW[name], reasons)

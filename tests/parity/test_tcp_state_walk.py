@@ -1,11 +1,14 @@
-"""Each state of a connection meets each kind of segment: the replies and the state after it are the live kernel's.
+"""Each state of a connection meets each kind of segment: replies, drop reason and the state after it are the live kernel's.
 
 A kind is flags x sequence position x acknowledgement position, RFC 9293 3.10.7 taken as a table."""
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.dropwire import HostDrops, HostReasons, TwinDrops
 from tests.netns import run_in_netns
-from tests.tcpwire import PORT, HostWire, TwinWire, Wire
+from tests.tcpwire import PORT
 
 STATES = (
     "listen",
@@ -26,9 +29,11 @@ ACKS = (0, -1, 50)  # from what is acceptable: exact, old, of unsent data
 SYN = {"mss": 1000, "sack_ok": True, "wscale": 7}
 
 Case = tuple[str, str, int, int]
+DropWire = TwinDrops | HostDrops
+Result = tuple[list[str], list[str], int, int]
 
 
-def open_in(w: Wire, lfd: int, state: str, port: int) -> tuple[int, int, int]:
+def open_in(w: DropWire, lfd: int, state: str, port: int) -> tuple[int, int, int]:
     """Bring a connection into a state; return (descriptor or -1, next sequence number, acceptable acknowledgement)."""
     w.local_port = PORT
     w.local_isn = None
@@ -70,19 +75,20 @@ def open_in(w: Wire, lfd: int, state: str, port: int) -> tuple[int, int, int]:
     return fd, seq, ack
 
 
-def walk(w: Wire, cases: list[Case]) -> list[tuple[list[str], int]]:
-    """Return, for each case, the replies and the state after (0: no descriptor)."""
+def walk(w: DropWire, cases: list[Case]) -> list[Result]:
+    """Return, for each case, the replies, why the segment was dropped, the state after and the socket's drops (0: no descriptor)."""
     lfd = w.listen(500)
-    results: list[tuple[list[str], int]] = []
+    results: list[Result] = []
     for number, (state, flags, dseq, dack) in enumerate(cases):
         fd, seq, ack = open_in(w, lfd, state, 20000 + number)
         w.run(1)
         w.take()
         w.inject(flags, seq + dseq, ack + dack, 10 if "P" in flags else 0)
+        drops = w.drops
         w.run(2 if state in ("last_ack", "fin_wait1", "closing", "syn_sent") else 9)
         replies = [text for _, text in w.take()]
-        after = w.info(fd)[0] if fd >= 0 else 0
-        results.append((replies, after))
+        after, counted = (w.info(fd)[0], w.meminfo(fd)[8]) if fd >= 0 else (0, 0)
+        results.append((replies, drops, after, counted))
         if fd >= 0:
             w.setsockopt_linger_zero(fd)
             w.close(fd)
@@ -100,23 +106,30 @@ def cases_of(state: str) -> list[Case]:
     return [(state, flags, dseq, dack) for flags in FLAGS for dseq in SEQUENCES for dack in ACKS]
 
 
-def on_host(state: str) -> list[tuple[list[str], int]]:
-    wire = HostWire()
+def on_host(state: str, reasons: HostReasons) -> list[Result]:
+    wire = HostDrops(reasons)
     try:
         return walk(wire, cases_of(state))
     finally:
         wire.stop()
 
 
+@pytest.fixture(scope="module")
+def reasons() -> Iterator[HostReasons]:
+    reasons = HostReasons()
+    yield reasons
+    reasons.close()
+
+
 @pytest.mark.root
 @pytest.mark.slow
 @pytest.mark.needs("ip", "sysctl")
 @pytest.mark.parametrize("state", STATES)
-def test_every_segment_in_every_state(state: str) -> None:
-    got = walk(TwinWire(), cases_of(state))
-    want = run_in_netns(lambda: on_host(state))
+def test_every_segment_in_every_state(state: str, reasons: HostReasons) -> None:
+    got = walk(TwinDrops(), cases_of(state))
+    want = run_in_netns(lambda: on_host(state, reasons))
     wrong = [(case, a, b) for case, a, b in zip(cases_of(state), got, want, strict=True) if a != b]
     if wrong:  # the host's timers may have run in between: only what differs twice counts
-        again = run_in_netns(lambda: on_host(state))
+        again = run_in_netns(lambda: on_host(state, reasons))
         wrong = [(case, a, b) for case, a, b in zip(cases_of(state), got, again, strict=True) if a != b]
     assert not wrong, f"{len(wrong)} of {len(got)}: " + "".join(f"\n{case}\n  twin {a}\n  host {b}" for case, a, b in wrong[:12])

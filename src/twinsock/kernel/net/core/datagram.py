@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from twinsock.kernel.fs.select import PollTable, poll_requested_events, poll_wait
+from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.filter import sk_filter_trim_cap
 from twinsock.kernel.net.core.net import SOCK_NOSPACE, Socket
 from twinsock.kernel.net.core.skbuff import SkBuff, consume_skb
@@ -20,7 +21,7 @@ from twinsock.kernel.net.core.sock import (
 from twinsock.kernel.net.core.sock_mem import sk_rmem_schedule, skb_set_owner_r
 from twinsock.kernel.sched.task import sock_intr_errno
 from twinsock.kernel.sched.wait import TaskWait
-from twinsock.uapi.errno import EAGAIN, ENOBUFS, ENOMEM, ENOTCONN
+from twinsock.uapi.errno import EAGAIN, ENOBUFS, ENOMEM, ENOTCONN, EPERM
 from twinsock.uapi.socket import MSG_DONTWAIT, MSG_PEEK, SOCK_SEQPACKET, SOCK_STREAM
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED, TCP_LISTEN, TCP_SYN_SENT
 
@@ -41,6 +42,13 @@ def sock_queue_rcv_skb(sk: Sock, skb: SkBuff, data: bytes) -> int:
         if keep < len(data):
             skb.len = max(skb.len - (len(data) - keep), 0)
     return __sock_queue_rcv_skb(sk, skb)
+
+
+def rcv_drop_reason(err: int) -> str:
+    """Return why sock_queue_rcv_skb() did not take a packet."""
+    if err == -EPERM:
+        return dropreason.SOCKET_FILTER
+    return dropreason.SOCKET_RCVBUFF if err == -ENOMEM else dropreason.PROTO_MEM
 
 
 def __sock_queue_rcv_skb(sk: Sock, skb: SkBuff) -> int:

@@ -93,7 +93,10 @@ def arp_send(dev: NetDevice, op: int, target: int, saddr: int, dest_hw: bytes, t
 
 def arp_rcv(skb: SkBuff, dev: NetDevice) -> int:
     """Answer requests for our addresses, and learn."""
-    if dev.flags & IFF_NOARP or skb.pkt_type in (PACKET_OTHERHOST, PACKET_LOOPBACK) or dev.ip_ptr is None:
+    if dev.flags & IFF_NOARP or skb.pkt_type in (PACKET_OTHERHOST, PACKET_LOOPBACK):
+        consume_skb(skb)
+        return 0
+    if dev.ip_ptr is None:
         kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
         return 0
     arp = wire_arp.parse(skb.data, skb.offset)

@@ -205,10 +205,11 @@ def icmp_rcv(skb: SkBuff) -> int:
             skb.pull(8)
             skb.h = h
     if not isinstance(h, Icmphdr):
-        if ones_sum(skb.payload()) != 0:
+        wrong_sum = ones_sum(skb.payload()) != 0
+        if wrong_sum:
             mib[ICMP_MIB_INCSUMERRORS] += 1
         mib[ICMP_MIB_INERRORS] += 1
-        kfree_skb_reason(skb, dropreason.PKT_TOO_SMALL)
+        kfree_skb_reason(skb, dropreason.ICMP_CSUM if wrong_sum else dropreason.PKT_TOO_SMALL)
         return 0
     if h.csum_bad:
         mib[ICMP_MIB_INCSUMERRORS] += 1
@@ -233,42 +234,47 @@ def icmp_rcv(skb: SkBuff) -> int:
         mib[ICMP_MIB_INERRORS] += 1
         kfree_skb_reason(skb, dropreason.UNHANDLED_PROTO)
         return 0
+    reason = ""
     if h.type == ICMP_ECHO:
         if not net.ipv4.sysctl_icmp_echo_ignore_all:
             icmp_reply(skb, Icmphdr(ICMP_ECHOREPLY, 0, h.un), skb.payload())
     elif h.type == ICMP_TIMESTAMP:
-        _timestamp(skb, h, mib)
+        reason = _timestamp(skb, h, mib)
     elif h.type in (ICMP_DEST_UNREACH, ICMP_TIME_EXCEEDED, ICMP_PARAMETERPROB, ICMP_SOURCE_QUENCH, ICMP_REDIRECT):
-        _unreach(net, skb, h, mib)
+        reason = _unreach(net, skb, h, mib)
     elif h.type == ICMP_ECHOREPLY:
         ping = net.kernel.ping_hook4
         if ping is not None:
-            ping.handler(skb)
-            return 0
-    consume_skb(skb)
+            return ping.handler(skb)
+        reason = dropreason.NO_SOCKET
+    if reason:
+        kfree_skb_reason(skb, reason)
+    else:
+        consume_skb(skb)
     return 0
 
 
-def _timestamp(skb: SkBuff, h: Icmphdr, mib: list[int]) -> None:
-    """Answer with milliseconds since midnight UT, RFC 792."""
+def _timestamp(skb: SkBuff, h: Icmphdr, mib: list[int]) -> str:
+    """Answer with milliseconds since midnight UT, RFC 792: "" or a drop reason."""
     data = skb.payload()
     if len(data) < 12 or skb.dev is None:
         mib[ICMP_MIB_INERRORS] += 1
-        return
+        return dropreason.PKT_TOO_SMALL
     clock = skb.dev.net.kernel.clock
     ms = (clock.now_ns + clock.realtime_offset_ns) // NSEC_PER_MSEC % 86_400_000
     stamp = ms.to_bytes(4, "big")
     icmp_reply(skb, Icmphdr(ICMP_TIMESTAMPREPLY, 0, h.un), data[:4] + stamp + stamp)
+    return ""
 
 
-def _unreach(net: Net, skb: SkBuff, h: Icmphdr, mib: list[int]) -> None:
-    """Take an error: look into the quoted header and tell its protocol."""
+def _unreach(net: Net, skb: SkBuff, h: Icmphdr, mib: list[int]) -> str:
+    """Take an error, look into the quoted header and tell its protocol: "" or a drop reason."""
     parsed = wire_ip.parse(skb.data, skb.offset, skb.len, False)
     inner = parsed.iph
     outer = skb.nh4
     if inner is None or outer is None:
         mib[ICMP_MIB_INERRORS] += 1
-        return
+        return dropreason.NOT_SPECIFIED
     info = 0
     if h.type == ICMP_DEST_UNREACH:
         code = h.code & 15
@@ -278,16 +284,16 @@ def _unreach(net: Net, skb: SkBuff, h: Icmphdr, mib: list[int]) -> None:
             else:
                 info = h.mtu()
             if net.ipv4.sysctl_ip_no_pmtu_disc == 2:
-                return
+                return ""
         if h.code > 15:
-            return
+            return ""
     elif h.type == ICMP_PARAMETERPROB:
         info = h.un >> 24
     if not net.ipv4.sysctl_icmp_ignore_bogus_error_responses and inet_addr_type(net, inner.daddr) == RTN_BROADCAST:
-        return
+        return ""
     if skb.len < parsed.header_len + 8:
         mib[ICMP_MIB_INERRORS] += 1
-        return
+        return ""
     quote = SkBuff(skb.data, skb.offset + parsed.header_len, skb.len - parsed.header_len)
     quote.dev = skb.dev
     quote.protocol = skb.protocol
@@ -300,6 +306,7 @@ def _unreach(net: Net, skb: SkBuff, h: Icmphdr, mib: list[int]) -> None:
     handler = net.inet_protos[inner.protocol]
     if handler is not None:
         handler.err_handler(quote, h.type, h.code, info)
+    return ""
 
 
 def icmp_reply(skb: SkBuff, h: Icmphdr, payload: bytes) -> None:

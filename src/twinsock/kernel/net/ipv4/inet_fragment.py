@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twinsock.kernel.net.core import dropreason
-from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
+from twinsock.kernel.net.core.skbuff import SkBuff, consume_skb, kfree_skb_reason
 from twinsock.kernel.time.timer import NSEC_PER_SEC, Timer
 
 TYPE_CHECKING = False
@@ -88,9 +88,13 @@ class FragQueue(Timer):
         self.mem = 0
 
     def discard(self, reason: str) -> None:
-        """Drop the pieces."""
+        """Drop the pieces; "" when the last one is to blame, and was dropped for it."""
+        # Twin: D-ip-8: pieces of what was delivered are not reported
         for piece in self.pieces:
-            kfree_skb_reason(piece.skb, reason)
+            if reason:
+                kfree_skb_reason(piece.skb, reason)
+            else:
+                consume_skb(piece.skb)
         self.pieces = []
 
     def expire(self) -> None:

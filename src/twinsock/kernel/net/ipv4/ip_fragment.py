@@ -116,7 +116,7 @@ def _queue(net: Net, qp: Ipq, skb: SkBuff) -> bool:
     if bad or end == start:
         qp.kill()
         mib[IPSTATS_MIB_REASMFAILS] += 1
-        qp.discard(dropreason.NOT_SPECIFIED)
+        qp.discard("")
         kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
         return False
     verdict = qp.insert(Fragment(skb, start, end))
@@ -127,7 +127,7 @@ def _queue(net: Net, qp: Ipq, skb: SkBuff) -> bool:
         mib[IPSTATS_MIB_REASMOVERLAPS] += 1
         qp.kill()
         mib[IPSTATS_MIB_REASMFAILS] += 1
-        qp.discard(dropreason.DUP_FRAG)
+        qp.discard("")
         kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
         return False
     qp.ecn |= 1 << (iph.tos & 3)
@@ -148,7 +148,7 @@ def _reassemble(net: Net, qp: Ipq, last: SkBuff) -> SkBuff | None:
     if qp.len + iph.header_len() > 65535 or ecn < 0:
         qp.kill()
         mib[IPSTATS_MIB_REASMFAILS] += 1
-        qp.discard(dropreason.NOT_SPECIFIED)
+        qp.discard("")
         return None
     whole = SkBuff(qp.join())
     for piece in qp.pieces:

@@ -5,10 +5,11 @@ IPv6 echoes are in ipv6/ping.py."""
 
 from __future__ import annotations
 
-from twinsock.kernel.net.core.datagram import skb_free_datagram, skb_recv_datagram, sock_queue_rcv_skb
+from twinsock.kernel.net.core import dropreason
+from twinsock.kernel.net.core.datagram import rcv_drop_reason, skb_free_datagram, skb_recv_datagram, sock_queue_rcv_skb
 from twinsock.kernel.net.core.net import Msghdr
 from twinsock.kernel.net.core.protocol import NetProtocol
-from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb
+from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb, kfree_skb_reason
 from twinsock.kernel.net.core.sock import (
     SOCK_BINDADDR_LOCK,
     SOCK_BINDPORT_LOCK,
@@ -392,7 +393,7 @@ class PingHook(NetProtocol):
                 skb.ipi_ifindex = inet_iif(skb)
                 ping_queue(sk, skb)
                 return 0
-        kfree_skb(skb)
+        kfree_skb_reason(skb, dropreason.NO_SOCKET)
         return 0
 
     def err_handler(self, skb: SkBuff, type_: int, code: int, info: int) -> int:
@@ -422,8 +423,9 @@ def ping_queue(sk: PingSock, skb: SkBuff) -> None:
     skb.offset = 0
     skb.len = len(data)
     skb.h = None
-    if sock_queue_rcv_skb(sk, skb, data) < 0:
-        kfree_skb(skb)
+    err = sock_queue_rcv_skb(sk, skb, data)
+    if err < 0:
+        kfree_skb_reason(skb, rcv_drop_reason(err))
 
 
 def _error_of(sk: PingSock, skb: SkBuff, type_: int, code: int, info: int) -> tuple[int, bool]:

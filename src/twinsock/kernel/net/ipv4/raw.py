@@ -5,10 +5,10 @@ with IP_HDRINCL."""
 
 from __future__ import annotations
 
-from twinsock.kernel.net.core.datagram import skb_free_datagram, skb_recv_datagram, sock_queue_rcv_skb
+from twinsock.kernel.net.core.datagram import rcv_drop_reason, skb_free_datagram, skb_recv_datagram, sock_queue_rcv_skb
 from twinsock.kernel.net.core.net import Msghdr
 from twinsock.kernel.net.core.protocol import RawHook
-from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb, skb_clone, skb_head_truesize
+from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb, kfree_skb_reason, skb_clone, skb_head_truesize
 from twinsock.kernel.net.core.sock import (
     SOCK_BROADCAST,
     SOCK_LOCALROUTE,
@@ -481,8 +481,9 @@ def raw_rcv(sk: RawSock, skb: SkBuff, data: bytes) -> None:
     copy.h = None
     copy.addr_offset = (data[0] & 15) * 4
     ipv4_pktinfo_prepare(sk, copy, False)
-    if sock_queue_rcv_skb(sk, copy, data) < 0:
-        kfree_skb(copy)
+    err = sock_queue_rcv_skb(sk, copy, data)
+    if err < 0:
+        kfree_skb_reason(copy, rcv_drop_reason(err))
 
 
 def raw_err(sk: RawSock, quote: SkBuff, type_: int, code: int, info: int) -> None:

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections import deque
 
 from twinsock.kernel.fs.file import send_sigurg
+from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.net import SOCK_WAKE_URG
-from twinsock.kernel.net.core.skbuff import SkBuff
+from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
 from twinsock.kernel.net.core.sock import (
     RCV_SHUTDOWN,
     SOCK_DEAD,
@@ -57,6 +58,7 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     before,
 )
 from twinsock.kernel.net.ipv4.tcp_state import (
+    tcp_drop_reason,
     tcp_jiffies32,
     tcp_mstamp_refresh,
     tcp_set_state,
@@ -451,6 +453,7 @@ def tcp_prune_ofo_queue(sk: TcpSock, in_skb: TcpSkb) -> bool:
         pruned = True
         ofo.pop()
         tcp_unset_owner_r(sk, skb)
+        tcp_drop_reason(sk, skb, dropreason.TCP_OFO_QUEUE_PRUNE)
         goal -= skb.charged
         if not ofo or goal <= 0:
             if tcp_can_ingest(sk) and not tcp_under_memory_pressure(sk):
@@ -632,32 +635,33 @@ def tcp_data_queue(sk: TcpSock, skb: TcpSkb) -> None:
     if skb.seq == sk.rcv_nxt:
         if tcp_receive_window(sk) == 0 and (skb.len or not skb.tcp_flags & TCPHDR_FIN):
             stats[LINUX_MIB_TCPZEROWINDOWDROP] += 1
-            _out_of_window(sk)
+            _out_of_window(sk, skb, dropreason.TCP_ZEROWINDOW)
             return
         _queue_and_out(sk, skb)
         return
     if not after(skb.end_seq, sk.rcv_nxt):
         stats[LINUX_MIB_DELAYEDACKLOST] += 1
         tcp_dsack_set(sk, skb.seq, skb.end_seq)
-        _out_of_window(sk)
+        _out_of_window(sk, skb, dropreason.TCP_OLD_DATA)
         return
     if not before(skb.seq, (sk.rcv_nxt + tcp_receive_window(sk)) & M32):
-        _out_of_window(sk)
+        _out_of_window(sk, skb, dropreason.TCP_OVERWINDOW)
         return
     if before(skb.seq, sk.rcv_nxt):
         tcp_dsack_set(sk, skb.seq, sk.rcv_nxt)
         if not tcp_receive_window(sk):
             stats[LINUX_MIB_TCPZEROWINDOWDROP] += 1
-            _out_of_window(sk)
+            _out_of_window(sk, skb, dropreason.TCP_ZEROWINDOW)
             return
         _queue_and_out(sk, skb)
         return
     tcp_data_queue_ofo(sk, skb)
 
 
-def _out_of_window(sk: TcpSock) -> None:
+def _out_of_window(sk: TcpSock, skb: TcpSkb, reason: str) -> None:
     tcp_enter_quickack_mode(sk, TCP_MAX_QUICKACKS)
     inet_csk_schedule_ack(sk)
+    tcp_drop_reason(sk, skb, reason)
 
 
 def _queue_and_out(sk: TcpSock, skb: TcpSkb) -> None:
@@ -667,7 +671,7 @@ def _queue_and_out(sk: TcpSock, skb: TcpSkb) -> None:
         sk.sk_data_ready()
         if sk.sk_receive_queue and skb.len:
             sk.sk_net.net_statistics[LINUX_MIB_TCPRCVQDROP] += 1
-            sk.sk_drops += 1
+            tcp_drop_reason(sk, skb, dropreason.PROTO_MEM)
             return
     had_ofo = bool(sk.out_of_order_queue)
     tcp_queue_rcv(sk, skb)
@@ -701,6 +705,7 @@ def tcp_ofo_queue(sk: TcpSock) -> None:
         del ofo[0]
         tcp_unset_owner_r(sk, skb)
         if not after(skb.end_seq, sk.rcv_nxt):
+            tcp_drop_reason(sk, skb, dropreason.TCP_OFO_DROP)
             continue
         tcp_queue_rcv(sk, skb)
         if skb.tcp_flags & TCPHDR_FIN:
@@ -714,7 +719,7 @@ def tcp_data_queue_ofo(sk: TcpSock, skb: TcpSkb) -> None:
     if not tcp_try_rmem_schedule(sk, skb):
         stats[LINUX_MIB_TCPOFODROP] += 1
         sk.sk_data_ready()
-        sk.sk_drops += 1
+        tcp_drop_reason(sk, skb, dropreason.PROTO_MEM)
         return
     tcp_measure_rcv_mss(sk, skb)
     inet_csk_schedule_ack(sk)
@@ -752,6 +757,7 @@ def _ofo_insert(sk: TcpSock, skb: TcpSkb) -> bool:
             if not after(skb.end_seq, prev.end_seq):
                 stats[LINUX_MIB_TCPOFOMERGE] += 1
                 tcp_dsack_set(sk, skb.seq, skb.end_seq)
+                tcp_drop_reason(sk, skb, dropreason.TCP_OFOMERGE)
                 return False
             if after(skb.seq, prev.seq):
                 tcp_dsack_set(sk, skb.seq, prev.end_seq)
@@ -759,6 +765,7 @@ def _ofo_insert(sk: TcpSock, skb: TcpSkb) -> bool:
                 tcp_dsack_extend(sk, prev.seq, prev.end_seq)
                 stats[LINUX_MIB_TCPOFOMERGE] += 1
                 tcp_unset_owner_r(sk, prev)
+                tcp_drop_reason(sk, prev, dropreason.TCP_OFOMERGE)
                 i -= 1
                 del ofo[i]
     ofo.insert(i, skb)
@@ -771,6 +778,7 @@ def _ofo_insert(sk: TcpSock, skb: TcpSkb) -> bool:
         tcp_dsack_extend(sk, nxt.seq, nxt.end_seq)
         stats[LINUX_MIB_TCPOFOMERGE] += 1
         tcp_unset_owner_r(sk, nxt)
+        tcp_drop_reason(sk, nxt, dropreason.TCP_OFOMERGE)
         del ofo[i]
     return True
 
@@ -792,6 +800,7 @@ def tcp_fin(sk: TcpSock) -> None:
         tcp_time_wait(sk, TCP_TIME_WAIT, 0)
     for skb in sk.out_of_order_queue:
         tcp_unset_owner_r(sk, skb)
+        kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
     sk.out_of_order_queue = []
     if sk.rx_opt.sack_ok:
         sk.duplicate_sack = None

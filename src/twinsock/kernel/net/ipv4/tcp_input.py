@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.sock import SEND_SHUTDOWN, SOCK_DEAD, SOCK_KEEPOPEN
 from twinsock.kernel.net.ipv4.inet_csk import (
     ICSK_TIME_RETRANS,
@@ -10,6 +11,8 @@ from twinsock.kernel.net.ipv4.inet_csk import (
     inet_csk_schedule_ack,
 )
 from twinsock.kernel.net.ipv4.tcp_ack import (
+    ACK_TOO_OLD,
+    ACK_UNSENT_DATA,
     tcp_ack,
     tcp_paws_check,
     tcp_store_ts_recent,
@@ -64,6 +67,7 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
 from twinsock.kernel.net.ipv4.tcp_state import (
     jiffies_to_usecs,
     tcp_done,
+    tcp_drop_reason,
     tcp_jiffies32,
     tcp_mstamp_refresh,
     tcp_set_state,
@@ -111,12 +115,7 @@ from twinsock.wire.tcp import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
-SEQ_OK: Final = 0
-SEQ_OLD: Final = 1
-SEQ_BEYOND: Final = 2
-
+    pass
 
 # ---- answering what is not acceptable
 
@@ -167,30 +166,33 @@ def tcp_parse_timestamp(sk: TcpSock, th: Tcphdr) -> bool:
     return rx.saw_tstamp
 
 
-def _disordered_ack(sk: TcpSock, skb: TcpSkb) -> bool:
-    """A pure acknowledgement that was overtaken is harmless, and not worth an answer."""
+def tcp_disordered_ack_check(sk: TcpSock, skb: TcpSkb) -> str:
+    """Judge a segment with an old timestamp: "" for a duplicate acknowledgement that was overtaken, else why it is dropped."""
     th = skb.th
     assert th is not None
-    if not th.flags & TCPHDR_ACK or skb.seq != skb.end_seq or skb.seq != sk.rcv_nxt or skb.ack_seq != sk.snd_una:
-        return False
-    if (th.window << sk.rx_opt.snd_wscale) != sk.snd_wnd:
-        return False
-    return (sk.rx_opt.ts_recent - sk.rx_opt.rcv_tsval) & M32 <= max(sk.icsk_rto * 1000 // sk.sk_net.kernel.clock.hz, 1)
+    if not th.flags & TCPHDR_ACK or skb.seq != skb.end_seq:
+        return dropreason.TCP_RFC7323_PAWS
+    if skb.seq != sk.rcv_nxt:
+        return dropreason.TCP_RFC7323_PAWS_ACK if before(skb.seq, sk.rcv_nxt) else dropreason.TCP_RFC7323_PAWS
+    if skb.ack_seq != sk.snd_una or th.window << sk.rx_opt.snd_wscale != sk.snd_wnd:
+        return dropreason.TCP_RFC7323_PAWS
+    replay_ms = max(sk.icsk_rto * 1000 // sk.sk_net.kernel.clock.hz, 1)
+    return dropreason.TCP_RFC7323_PAWS if (sk.rx_opt.ts_recent - sk.rx_opt.rcv_tsval) & M32 > replay_ms else ""
 
 
-def tcp_sequence(sk: TcpSock, skb: TcpSkb) -> int:
-    """Check the sequence number, RFC 9293 3.10.7.4 first: SEQ_*."""
+def tcp_sequence(sk: TcpSock, skb: TcpSkb) -> str:
+    """Check the sequence number, RFC 9293 3.10.7.4 first: "" or why it is not acceptable."""
     if before(skb.end_seq, sk.rcv_wup):
-        return SEQ_OLD
+        return dropreason.TCP_OLD_SEQUENCE
     limit = (sk.rcv_nxt + tcp_receive_window(sk)) & M32
     if not after(skb.end_seq, limit):
-        return SEQ_OK
+        return ""
     fin = 1 if skb.tcp_flags & TCPHDR_FIN else 0
     if not after((skb.end_seq - fin) & M32, limit):
-        return SEQ_OK
+        return ""
     if after(skb.seq, limit):
-        return SEQ_BEYOND
-    return SEQ_BEYOND if sk.sk_receive_queue else SEQ_OK
+        return dropreason.TCP_INVALID_SEQUENCE
+    return dropreason.TCP_INVALID_END_SEQUENCE if sk.sk_receive_queue else ""
 
 
 def _reset_check(sk: TcpSock, skb: TcpSkb) -> bool:
@@ -203,28 +205,33 @@ def tcp_validate_incoming(sk: TcpSock, skb: TcpSkb, th: Tcphdr, count_syn: bool)
     stats = sk.sk_net.net_statistics
     rst = bool(th.flags & TCPHDR_RST)
     syn = bool(th.flags & TCPHDR_SYN)
-    if tcp_parse_timestamp(sk, th) and not tcp_paws_check(sk, 1) and not rst:
-        if _disordered_ack(sk, skb):
-            stats[LINUX_MIB_PAWSOLDACK] += 1
-            return False
+    too_old = tcp_parse_timestamp(sk, th) and not tcp_paws_check(sk, 1) and not rst
+    reason = tcp_disordered_ack_check(sk, skb) if too_old else ""
+    if reason:
         if syn:
-            return _syn_challenge(sk, count_syn)
+            return _syn_challenge(sk, skb, count_syn)
+        if reason == dropreason.TCP_RFC7323_PAWS_ACK:
+            stats[LINUX_MIB_PAWSOLDACK] += 1
+            tcp_drop_reason(sk, skb, reason)
+            return False
         stats[LINUX_MIB_PAWSESTABREJECTED] += 1
         if not tcp_oow_rate_limited(sk, skb, LINUX_MIB_TCPACKSKIPPEDPAWS):
             tcp_send_dupack(sk, skb)
+        tcp_drop_reason(sk, skb, reason)
         return False
     reason = tcp_sequence(sk, skb)
     if reason:
         if not rst:
             if syn:
-                return _syn_challenge(sk, count_syn)
-            if reason == SEQ_BEYOND:
+                return _syn_challenge(sk, skb, count_syn)
+            if reason != dropreason.TCP_OLD_SEQUENCE:
                 stats[LINUX_MIB_BEYONDWINDOW] += 1
-                sk.sk_drops += 1
             if not tcp_oow_rate_limited(sk, skb, LINUX_MIB_TCPACKSKIPPEDSEQ):
                 tcp_send_dupack(sk, skb)
         elif _reset_check(sk, skb):
             tcp_reset(sk)
+            return False
+        tcp_drop_reason(sk, skb, reason)
         return False
     if rst:
         if skb.seq == sk.rcv_nxt or _reset_check(sk, skb) or _rst_above_sack(sk, skb):
@@ -233,6 +240,7 @@ def tcp_validate_incoming(sk: TcpSock, skb: TcpSkb, th: Tcphdr, count_syn: bool)
         if sk.syn_fastopen and not sk.data_segs_in and sk.sk_state == TCP_ESTABLISHED:
             sk.fastopen_ops.active_disable(sk)
         tcp_send_challenge_ack(sk)
+        tcp_drop_reason(sk, skb, dropreason.TCP_RESET)
         return False
     if syn:
         if (
@@ -244,15 +252,16 @@ def tcp_validate_incoming(sk: TcpSock, skb: TcpSkb, th: Tcphdr, count_syn: bool)
             and skb.ack_seq == sk.snd_nxt
         ):
             return True  # the SYN-ACK of a crossed open
-        return _syn_challenge(sk, count_syn)
+        return _syn_challenge(sk, skb, count_syn)
     return True
 
 
-def _syn_challenge(sk: TcpSock, count_syn: bool) -> bool:
+def _syn_challenge(sk: TcpSock, skb: TcpSkb, count_syn: bool) -> bool:
     if count_syn:
         sk.sk_net.tcp_statistics[TCP_MIB_INERRS] += 1
     sk.sk_net.net_statistics[LINUX_MIB_TCPSYNCHALLENGE] += 1
     tcp_send_challenge_ack(sk)
+    tcp_drop_reason(sk, skb, dropreason.TCP_INVALID_SYN)
     return False
 
 
@@ -265,6 +274,13 @@ def _rst_above_sack(sk: TcpSock, skb: TcpSkb) -> bool:
         if after(end, highest):
             highest = end
     return skb.seq == highest
+
+
+def ack_drop_reason(result: int) -> str:
+    """Return why tcp_ack() refused an acknowledgement."""
+    if result == ACK_TOO_OLD:
+        return dropreason.TCP_TOO_OLD_ACK
+    return dropreason.TCP_ACK_UNSENT_DATA if result == ACK_UNSENT_DATA else dropreason.TCP_OLD_ACK
 
 
 # ---- ESTABLISHED
@@ -304,6 +320,7 @@ def tcp_rcv_established(sk: TcpSock, skb: TcpSkb) -> None:
     assert th is not None
     tcp_mstamp_refresh(sk)
     if not th.flags & (TCPHDR_ACK | TCPHDR_RST | TCPHDR_SYN):
+        tcp_drop_reason(sk, skb, dropreason.TCP_FLAGS)
         return
     fast = _predicted(sk, skb, th)
     if not tcp_validate_incoming(sk, skb, th, True):
@@ -311,7 +328,9 @@ def tcp_rcv_established(sk: TcpSock, skb: TcpSkb) -> None:
     if fast and skb.len and skb.truesize <= sk.sk_forward_alloc:
         _predicted_data(sk, skb)
         return
-    if tcp_ack(sk, skb, FLAG_UPDATE_TS_RECENT | (0 if fast else FLAG_SLOWPATH)) < 0:
+    result = tcp_ack(sk, skb, FLAG_UPDATE_TS_RECENT | (0 if fast else FLAG_SLOWPATH))
+    if result < 0 and (not fast or skb.len):  # Linux: header prediction looks at no result
+        tcp_drop_reason(sk, skb, ack_drop_reason(result))
         return
     tcp_rcv_rtt_measure_ts(sk, skb)
     tcp_ecn_accept_cwr(sk, skb)
@@ -400,8 +419,8 @@ def tcp_synack_rtt_meas(sk: TcpSock, req: TcpRequestSock) -> None:
 # ---- SYN_SENT
 
 
-def tcp_rcv_synsent_state_process(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> int:
-    """Process a segment in SYN_SENT, RFC 9293 3.10.7.3: 0 done, 1 send a RST, -1 go on with urgent data."""
+def tcp_rcv_synsent_state_process(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> str | None:
+    """Process a segment in SYN_SENT, RFC 9293 3.10.7.3: "" done, a drop reason to send a RST, None to go on with urgent data."""
     rx = sk.rx_opt
     saved_clamp = rx.mss_clamp
     tcp_parse_syn_options(sk, th)
@@ -409,27 +428,30 @@ def tcp_rcv_synsent_state_process(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> int:
         if not after(skb.ack_seq, sk.snd_una) or after(skb.ack_seq, sk.snd_nxt):
             if sk.icsk_retransmits == 0:
                 tcp_reset_xmit_timer(sk, ICSK_TIME_RETRANS, 2, False)
-            return _undo_options(sk, saved_clamp, 1)
+            return _undo_options(sk, saved_clamp, dropreason.TCP_INVALID_ACK_SEQUENCE)
         if rx.saw_tstamp and rx.rcv_tsecr and not between(rx.rcv_tsecr, sk.retrans_stamp, tcp_time_stamp_ts(sk)):
             sk.sk_net.net_statistics[LINUX_MIB_PAWSACTIVEREJECTED] += 1
-            return _undo_options(sk, saved_clamp, 1)
+            return _undo_options(sk, saved_clamp, dropreason.TCP_RFC7323_PAWS)
         if th.flags & TCPHDR_RST:
             tcp_reset(sk)
-            return 0
+            return ""
         if not th.flags & TCPHDR_SYN:
-            return _undo_options(sk, saved_clamp, 0)
+            tcp_drop_reason(sk, skb, dropreason.TCP_FLAGS)
+            return _undo_options(sk, saved_clamp, "")
         return _synack_received(sk, skb, th)
+    reason = dropreason.NOT_SPECIFIED
     if th.flags & TCPHDR_RST:
-        return _undo_options(sk, saved_clamp, 0)
-    if rx.ts_recent_stamp and rx.saw_tstamp and not tcp_paws_check(sk, 0):
-        return _undo_options(sk, saved_clamp, 0)
-    if th.flags & TCPHDR_SYN:
+        reason = dropreason.TCP_RESET
+    elif rx.ts_recent_stamp and rx.saw_tstamp and not tcp_paws_check(sk, 0):
+        reason = dropreason.TCP_RFC7323_PAWS
+    elif th.flags & TCPHDR_SYN:
         _crossed_syn(sk, skb, th)
-        return 0
-    return _undo_options(sk, saved_clamp, 0)
+        return ""
+    tcp_drop_reason(sk, skb, reason)
+    return _undo_options(sk, saved_clamp, "")
 
 
-def _undo_options(sk: TcpSock, saved_clamp: int, result: int) -> int:
+def _undo_options(sk: TcpSock, saved_clamp: int, result: str) -> str:
     """Forget the options of a segment that was not taken."""
     rx = sk.rx_opt
     rx.tstamp_ok = False
@@ -468,7 +490,7 @@ def _take_timestamps(sk: TcpSock) -> None:
         sk.tcp_header_len = 20
 
 
-def _synack_received(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> int:
+def _synack_received(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> str | None:
     rx = sk.rx_opt
     if sk.ecn_flags & TCP_ECN_OK and th.flags & (TCPHDR_ECE | TCPHDR_CWR) != TCPHDR_ECE:
         sk.ecn_flags &= ~TCP_ECN_OK
@@ -492,7 +514,7 @@ def _synack_received(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> int:
     if not sk.sock_flag(SOCK_DEAD):
         sk.sk_state_change()
     if fastopen_fail:
-        return -1
+        return None
     queue = sk.icsk_accept_queue
     if sk.write_pending or queue.rskq_defer_accept or inet_csk_in_pingpong_mode(sk):
         # data will follow soon and carry the acknowledgement
@@ -503,9 +525,9 @@ def _synack_received(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> int:
         sk.ack_timeout = clock.jiffies() + clock.hz // 5
         if sk.icsk_delack_timer is not None:
             clock.mod_timer(sk.icsk_delack_timer, sk.ack_timeout)
-        return 0
+        return ""
     tcp_send_ack(sk)
-    return -1
+    return None
 
 
 def _crossed_syn(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> None:
@@ -529,55 +551,62 @@ def _crossed_syn(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> None:
 # ---- every other state
 
 
-def tcp_rcv_state_process(sk: TcpSock, skb: TcpSkb) -> bool:
-    """Process a segment in any state but ESTABLISHED and TIME_WAIT, RFC 9293 3.10.7; true: answer with a RST."""
+def tcp_rcv_state_process(sk: TcpSock, skb: TcpSkb) -> str:
+    """Process a segment in any state but ESTABLISHED and TIME_WAIT, RFC 9293 3.10.7: "" done, or a drop reason to answer with a RST."""
     th = skb.th
     assert th is not None
     flags = th.flags
     state = sk.sk_state
     if state == TCP_CLOSE:
-        return False
+        tcp_drop_reason(sk, skb, dropreason.TCP_CLOSE)
+        return ""
     if state == TCP_LISTEN:
         if flags & TCPHDR_ACK:
-            return True
+            return dropreason.TCP_FLAGS
         if flags & TCPHDR_RST or not flags & TCPHDR_SYN or flags & TCPHDR_FIN:
-            return False
+            tcp_drop_reason(sk, skb, dropreason.TCP_RESET if flags & TCPHDR_RST else dropreason.TCP_FLAGS)
+            return ""
         sk.icsk_af_ops.conn_request(sk, skb)
-        return False
+        return ""
     tcp_mstamp_refresh(sk)
     if state == TCP_SYN_SENT:
         sk.rx_opt.saw_tstamp = False
         queued = tcp_rcv_synsent_state_process(sk, skb, th)
-        if queued >= 0:
-            return queued == 1
+        if queued is not None:
+            return queued
         tcp_urg(sk, skb, th)
         tcp_data_snd_check(sk)
-        return False
+        return ""
     sk.rx_opt.saw_tstamp = False
     req = sk.fastopen_rsk
-    if req is not None and tcp_check_req(sk, skb, req, True) is None:
-        return False
+    if req is not None:
+        judged, why = tcp_check_req(sk, skb, req, True)
+        if judged is None:
+            tcp_drop_reason(sk, skb, why)
+            return ""
     if not flags & (TCPHDR_ACK | TCPHDR_RST | TCPHDR_SYN):
-        return False
+        tcp_drop_reason(sk, skb, dropreason.TCP_FLAGS)
+        return ""
     if not tcp_validate_incoming(sk, skb, th, False):
-        return False
+        return ""
     result = tcp_ack(sk, skb, FLAG_SLOWPATH | FLAG_UPDATE_TS_RECENT | FLAG_NO_CHALLENGE_ACK)
     if result <= 0:
         if sk.sk_state == TCP_SYN_RECV:
-            return True
+            return ack_drop_reason(result)
         if result < 0:
             tcp_send_challenge_ack(sk)
-            return False
+            tcp_drop_reason(sk, skb, ack_drop_reason(result))
+            return ""
     answer = _after_ack(sk, skb, th)
-    if answer >= 0:
-        return answer == 1
+    if answer is not None:
+        return answer
     tcp_ecn_accept_cwr(sk, skb)
     tcp_urg(sk, skb, th)
     return _data_in_state(sk, skb)
 
 
-def _after_ack(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> int:
-    """Move on by what was acknowledged: -1 go on with the data, 0 done, 1 send a RST."""
+def _after_ack(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> str | None:
+    """Move on by what was acknowledged: None to go on with the data, "" done, a drop reason to send a RST."""
     state = sk.sk_state
     if state == TCP_SYN_RECV:
         _synrecv_established(sk, skb, th)
@@ -586,12 +615,12 @@ def _after_ack(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> int:
     elif state == TCP_CLOSING:
         if sk.snd_una == sk.write_seq:
             tcp_time_wait(sk, TCP_TIME_WAIT, 0)
-            return 0
+            return ""
     elif state == TCP_LAST_ACK:
         if sk.snd_una == sk.write_seq:
             tcp_done(sk)
-            return 0
-    return -1
+            return ""
+    return None
 
 
 def _synrecv_established(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> None:
@@ -655,28 +684,28 @@ def tcp_fin_time(sk: TcpSock) -> int:
     return max(fin_timeout, (sk.icsk_rto << 2) - (sk.icsk_rto >> 1))
 
 
-def _fin_wait1_acked(sk: TcpSock, skb: TcpSkb) -> int:
+def _fin_wait1_acked(sk: TcpSock, skb: TcpSkb) -> str | None:
     if sk.fastopen_rsk is not None:
         tcp_rcv_synrecv_state_fastopen(sk)
     if sk.snd_una != sk.write_seq:
-        return -1
+        return None
     tcp_set_state(sk, TCP_FIN_WAIT2)
     sk.sk_shutdown |= SEND_SHUTDOWN
     if not sk.sock_flag(SOCK_DEAD):
         sk.sk_state_change()
-        return -1
+        return None
     stats = sk.sk_net.net_statistics
     if sk.linger2 < 0:
         tcp_done(sk)
         stats[LINUX_MIB_TCPABORTONDATA] += 1
-        return 1
+        return dropreason.TCP_ABORT_ON_DATA
     fin = 1 if skb.tcp_flags & TCPHDR_FIN else 0
     if skb.end_seq != skb.seq and after((skb.end_seq - fin) & M32, sk.rcv_nxt):
         if sk.syn_fastopen and fin:
             sk.fastopen_ops.active_disable(sk)
         tcp_done(sk)
         stats[LINUX_MIB_TCPABORTONDATA] += 1
-        return 1
+        return dropreason.TCP_ABORT_ON_DATA
     tmo = tcp_fin_time(sk)
     timewait = TCP_TIMEWAIT_LEN_S * sk.sk_net.kernel.clock.hz
     if tmo > timewait:
@@ -685,13 +714,14 @@ def _fin_wait1_acked(sk: TcpSock, skb: TcpSkb) -> int:
         inet_csk_reset_keepalive_timer(sk, tmo)
     else:
         tcp_time_wait(sk, TCP_FIN_WAIT2, tmo)
-        return 0
-    return -1
+        return ""
+    return None
 
 
-def _data_in_state(sk: TcpSock, skb: TcpSkb) -> bool:
-    """Take the data of a segment where the state allows data; true: answer with a RST."""
+def _data_in_state(sk: TcpSock, skb: TcpSkb) -> str:
+    """Take the data of a segment where the state allows data: "" done, or a drop reason to answer with a RST."""
     state = sk.sk_state
+    queued = False
     if state in (TCP_CLOSE_WAIT, TCP_CLOSING, TCP_LAST_ACK) and not before(skb.seq, sk.rcv_nxt):
         pass
     elif state != TCP_CLOSE and state != TCP_LISTEN:
@@ -700,16 +730,19 @@ def _data_in_state(sk: TcpSock, skb: TcpSkb) -> bool:
             if skb.end_seq != skb.seq and after((skb.end_seq - fin) & M32, sk.rcv_nxt):
                 sk.sk_net.net_statistics[LINUX_MIB_TCPABORTONDATA] += 1
                 tcp_reset(sk)
-                return True
+                return dropreason.TCP_ABORT_ON_DATA
         tcp_data_queue(sk, skb)
+        queued = True
     if sk.sk_state != TCP_CLOSE:
         tcp_data_snd_check(sk)
         tcp_ack_snd_check(sk)
-    return False
+    if not queued:
+        tcp_drop_reason(sk, skb, dropreason.NOT_SPECIFIED)
+    return ""
 
 
-def tcp_child_process(parent: TcpSock, child: TcpSock, skb: TcpSkb) -> bool:
-    """Give a new child the segment that completed its handshake; true: answer with a RST."""
+def tcp_child_process(parent: TcpSock, child: TcpSock, skb: TcpSkb) -> str:
+    """Give a new child the segment that completed its handshake: "", or a drop reason to answer with a RST."""
     child.segs_in += max(1, skb.gso_segs)
     if skb.len:
         child.data_segs_in += max(1, skb.gso_segs)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from twinsock.kernel.lib.siphash import siphash
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dst import RTCF_BROADCAST, RTCF_MULTICAST, Dst
+from twinsock.kernel.net.core.filter import sk_filter_trim_cap
 from twinsock.kernel.net.core.protocol import NetProtocol
 from twinsock.kernel.net.core.request_sock import RequestSock
 from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
@@ -66,7 +67,7 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     TcpSock,
     between,
 )
-from twinsock.kernel.net.ipv4.tcp_state import BOOT_NS, tcp_set_state
+from twinsock.kernel.net.ipv4.tcp_state import BOOT_NS, tcp_drop_reason, tcp_set_state
 from twinsock.kernel.net.ipv4.tcp_timer import tcp_init_xmit_timers
 from twinsock.kernel.net.ipv4.tcp_timewait import (
     TCP_TW_ACK,
@@ -112,7 +113,7 @@ from twinsock.uapi.tcp import (
     TCP_SYN_RECV,
     TCP_SYN_SENT,
 )
-from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_FIN, TCPHDR_RST, TCPHDR_SYN, Tcphdr, parse
+from twinsock.wire.tcp import TCP_HEADER_LEN, TCPHDR_ACK, TCPHDR_FIN, TCPHDR_RST, TCPHDR_SYN, Tcphdr, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -476,12 +477,17 @@ def tcp_do_rcv(sk: TcpSock, skb: TcpSkb) -> None:
         if not isinstance(nsk, TcpSock):
             return
         if nsk is not sk:
-            if tcp_child_process(sk, nsk, skb):
-                af_ops.send_reset(nsk, skb)
+            _reset_and_drop(nsk, skb, tcp_child_process(sk, nsk, skb))
             sk.sk_data_ready()
             return
-    if tcp_rcv_state_process(sk, skb):
-        af_ops.send_reset(sk, skb)
+    _reset_and_drop(sk, skb, tcp_rcv_state_process(sk, skb))
+
+
+def _reset_and_drop(sk: TcpSock, skb: TcpSkb, reason: str) -> None:
+    """Answer a segment with a RST, if there is a reason to drop it."""
+    if reason:
+        sk.icsk_af_ops.send_reset(sk, skb)
+        kfree_skb_reason(skb, reason)
 
 
 def tcp_skb_from(skb: SkBuff, net: Net) -> TcpSkb | None:
@@ -496,7 +502,8 @@ def tcp_skb_from(skb: SkBuff, net: Net) -> TcpSkb | None:
         parsed = parse(skb.data, skb.offset, skb.len, skb.l4_pseudo_sum())
         if parsed is None:
             net.tcp_statistics[TCP_MIB_INERRS] += 1
-            kfree_skb_reason(skb, dropreason.PKT_TOO_SMALL)
+            tiny = skb.len >= TCP_HEADER_LEN and skb.data[skb.offset + 12] >> 4 < TCP_HEADER_LEN // 4
+            kfree_skb_reason(skb, dropreason.PKT_TOO_SMALL if tiny else dropreason.NOT_SPECIFIED)
             return None
         if parsed.csum_bad:
             net.tcp_statistics[TCP_MIB_INCSUMERRORS] += 1
@@ -589,7 +596,7 @@ def tcp_v4_rcv(raw: SkBuff) -> int:
 
 def _tcp_v4_timewait(tw: TcpTimewaitSock, skb: TcpSkb, net: Net, dif: int, sdif: int) -> TcpSock | None:
     """Answer for a mini-socket; a listener is returned when a new SYN takes the place."""
-    verdict, isn = tcp_timewait_state_process(tw, skb)
+    verdict, isn, reason = tcp_timewait_state_process(tw, skb)
     if verdict == TCP_TW_SYN:
         iph, th = skb.nh4, skb.th
         assert iph is not None and th is not None
@@ -604,6 +611,7 @@ def _tcp_v4_timewait(tw: TcpTimewaitSock, skb: TcpSkb, net: Net, dif: int, sdif:
     elif verdict == TCP_TW_RST:
         tcp_v4_send_reset(tw, skb, net)
         inet_twsk_kill(tw)
+    kfree_skb_reason(skb, reason or dropreason.NOT_SPECIFIED)
     return None
 
 
@@ -616,14 +624,30 @@ def tcp_rcv_request(req: TcpRequestSock, skb: TcpSkb) -> bool:
             inet_csk_reqsk_queue_drop(req)
             return False
         sk = moved
-    nsk = tcp_check_req(sk, skb, req, False)
+    nsk, reason = tcp_check_req(sk, skb, req, False)
     if nsk is None:
+        kfree_skb_reason(skb, reason)
         return True
     if nsk is sk:
         tcp_deliver(sk, skb)
         return True
-    if tcp_child_process(sk, nsk, skb):
-        sk.icsk_af_ops.send_reset(nsk, skb)
+    _reset_and_drop(nsk, skb, tcp_child_process(sk, nsk, skb))
+    return True
+
+
+def tcp_filter(sk: TcpSock, skb: TcpSkb) -> bool:
+    """Let the socket's filter see the segment from its TCP header on, SO_ATTACH_FILTER; it may cut the payload, or refuse."""
+    if sk.sk_filter is None and sk.sk_net.kernel.cgroup_bpf is None:
+        return True
+    th = skb.th
+    assert th is not None
+    head = th.header_len()
+    keep = sk_filter_trim_cap(sk, skb, skb.l4_bytes(), head)
+    if keep < 0:
+        return False
+    if keep - head < skb.len:
+        skb.len = keep - head
+        fill_tcp_cb(skb, th)
     return True
 
 
@@ -632,6 +656,10 @@ def tcp_deliver(sk: TcpSock, skb: TcpSkb) -> None:
     net = sk.sk_net
     if sk.min_ttl and skb.nh4 is not None and skb.hop < sk.min_ttl:
         net.net_statistics[LINUX_MIB_TCPMINTTLDROP] += 1
+        kfree_skb_reason(skb, dropreason.TCP_MINTTL)
+        return
+    if not tcp_filter(sk, skb):
+        tcp_drop_reason(sk, skb, dropreason.SOCKET_FILTER)
         return
     skb.sk = None
     if sk.sk_state == TCP_LISTEN:
@@ -647,7 +675,7 @@ def tcp_deliver(sk: TcpSock, skb: TcpSkb) -> None:
     limit = sk.sk_rcvbuf + (sk.sk_sndbuf >> 1) + 64 * 1024
     if sk_add_backlog(sk, skb, limit):
         net.net_statistics[LINUX_MIB_TCPBACKLOGDROP] += 1
-        sk.sk_drops += 1
+        tcp_drop_reason(sk, skb, dropreason.SOCKET_BACKLOG)
 
 
 class TcpProtocol4(NetProtocol):

@@ -3,6 +3,7 @@ inet_connection_sock.c; RFC 9293 3.10.7.4 for SYN-RECEIVED; sheet 03, 3.4 and 3.
 
 from __future__ import annotations
 
+from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.sock import SOCK_DEAD, SOCK_KEEPOPEN, sk_clone
 from twinsock.kernel.net.core.sock_reuseport import reuseport_migrate_sock
 from twinsock.kernel.net.ipv4.inet_csk import inet_csk_reset_keepalive_timer
@@ -183,8 +184,8 @@ def _oow_rate_limited(req: TcpRequestSock, skb: TcpSkb, mib: int) -> bool:
     return False
 
 
-def tcp_check_req(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, fastopen: bool) -> TcpSock | None:
-    """Judge a segment for a request: the child, `sk` itself to let it judge (a RST follows), or None when done.
+def tcp_check_req(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, fastopen: bool) -> tuple[TcpSock | None, str]:
+    """Judge a segment for a request: (the child, `sk` itself to let it judge (a RST follows), or None when done; why it is dropped).
 
     With `fastopen`, `sk` is the child that exists already."""
     th = skb.th
@@ -208,56 +209,58 @@ def tcp_check_req(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, fastopen: bool)
             expires = clock.jiffies() + reqsk_timeout(req, TCP_RTO_MAX_S * clock.hz)
             if not fastopen and req.rsk_timer is not None and req.rsk_timer.pending():
                 clock.mod_timer(req.rsk_timer, expires)
-        return None
+        return None, dropreason.NOT_SPECIFIED
     right = (req.rcv_nxt + req.rcv_wnd) & M32
     if flg & TCPHDR_RST and skb.seq != req.rcv_nxt and tcp_in_window(skb.seq, skb.end_seq, req.rcv_nxt, right):
         # RFC 5961 3.2: a RST that is not exactly at the left edge has to be confirmed
         if not _oow_rate_limited(req, skb, LINUX_MIB_TCPACKSKIPPEDSYNRECV):
             sk.icsk_af_ops.reqsk_send_ack(sk, skb, req)
-        return None
-    if flg & TCPHDR_ACK and not fastopen and skb.ack_seq != (req.snt_isn + 1) & M32:
-        return sk
+        return None, dropreason.NOT_SPECIFIED
+    if flg & (TCPHDR_ACK | TCPHDR_RST) == TCPHDR_ACK and not fastopen and skb.ack_seq != (req.snt_isn + 1) & M32:
+        return sk, ""
     if reject or tsecr_reject or not tcp_in_window(skb.seq, skb.end_seq, req.rcv_nxt, right):
         if not flg & TCPHDR_RST and not _oow_rate_limited(req, skb, LINUX_MIB_TCPACKSKIPPEDSYNRECV):
             sk.icsk_af_ops.reqsk_send_ack(sk, skb, req)
         if reject:
             net.net_statistics[LINUX_MIB_PAWSESTABREJECTED] += 1
-        elif tsecr_reject:
+            return None, dropreason.TCP_RFC7323_PAWS
+        if tsecr_reject:
             net.net_statistics[LINUX_MIB_TSECRREJECTED] += 1
-        return None
+            return None, dropreason.TCP_RFC7323_TSECR
+        return None, dropreason.TCP_OVERWINDOW
     if skb.seq == req.rcv_isn:
         flg &= ~TCPHDR_SYN
     if flg & (TCPHDR_RST | TCPHDR_SYN):
         net.tcp_statistics[TCP_MIB_ATTEMPTFAILS] += 1
         _embryonic_reset(sk, skb, req, flg, fastopen)
-        return None
+        return None, dropreason.NOT_SPECIFIED
     if not flg & TCPHDR_ACK:
-        return None
+        return None, dropreason.NOT_SPECIFIED
     if saw_ts and not after(skb.seq, req.rcv_nxt):
         req.ts_recent = th.tsval
     if fastopen:
-        return sk
+        return sk, ""
     return _complete(sk, skb, req)
 
 
-def _complete(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock) -> TcpSock | None:
+def _complete(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock) -> tuple[TcpSock | None, str]:
     """The final acknowledgement of a handshake: make and queue the child."""
     net = sk.sk_net
     queue = sk.icsk_accept_queue
     if req.num_timeout < queue.rskq_defer_accept and skb.end_seq == (req.rcv_isn + 1) & M32:
         req.acked = True
         net.net_statistics[LINUX_MIB_TCPDEFERACCEPTDROP] += 1
-        return None
+        return None, dropreason.NOT_SPECIFIED
     child = sk.icsk_af_ops.syn_recv_sock(sk, skb, req)
     if not isinstance(child, TcpSock):
         if not net.ipv4.sysctl_tcp_abort_on_overflow:
             req.acked = True
-            return None
-        _embryonic_reset(sk, skb, req, 0, False)
-        return None
+        else:
+            _embryonic_reset(sk, skb, req, 0, False)
+        return None, dropreason.TCP_LISTEN_OVERFLOW
     synack_rtt_meas(child, req)
     inet_csk_reqsk_queue_drop(req)
-    return inet_csk_reqsk_queue_add(sk, req, child)
+    return inet_csk_reqsk_queue_add(sk, req, child), dropreason.NOT_SPECIFIED
 
 
 def synack_rtt_meas(child: TcpSock, req: TcpRequestSock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
 from twinsock.kernel.net.core.sock import SHUTDOWN_MASK, SOCK_BINDPORT_LOCK, SOCK_DEAD, sock_put
 from twinsock.kernel.net.core.sock_mem import sk_forced_mem_schedule, sk_mem_charge, sk_mem_uncharge
 from twinsock.kernel.net.ipv4.inet_csk import (
@@ -54,6 +55,12 @@ _LEGAL: Final[tuple[int, ...]] = (
     1 << TCP_SYN_RECV | 1 << TCP_CLOSE,  # LISTEN; SYN_RECV: the clone that becomes a child
     1 << TCP_CLOSE,  # CLOSING
 )
+
+
+def tcp_drop_reason(sk: TcpSock, skb: SkBuff, reason: str) -> None:
+    """Drop a segment that a socket does not want, for a reason of net/core/dropreason.py, and count it for `ss -m`."""
+    sk.sk_drops += 1
+    kfree_skb_reason(skb, reason)
 
 
 def tcp_set_state(sk: TcpSock, state: int) -> None:

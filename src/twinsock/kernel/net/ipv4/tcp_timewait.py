@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.sock import SockCommon
 from twinsock.kernel.net.ipv4.inet_hashtables import (
     inet_ehash_del,
@@ -162,8 +163,8 @@ def _oow_rate_limit(tw: TcpTimewaitSock, skb: TcpSkb, mib: int) -> int:
     return TCP_TW_ACK
 
 
-def tcp_timewait_state_process(tw: TcpTimewaitSock, skb: TcpSkb) -> tuple[int, int]:
-    """Judge a segment for a mini-socket: (TCP_TW_*, initial sequence number for TCP_TW_SYN)."""
+def tcp_timewait_state_process(tw: TcpTimewaitSock, skb: TcpSkb) -> tuple[int, int, str]:
+    """Judge a segment for a mini-socket: (TCP_TW_*, initial sequence number for TCP_TW_SYN, why the segment is dropped)."""
     th = skb.th
     assert th is not None
     net = tw.sk_net
@@ -171,30 +172,31 @@ def tcp_timewait_state_process(tw: TcpTimewaitSock, skb: TcpSkb) -> tuple[int, i
     saw_ts = th.ts and tw.tw_ts_recent_stamp != 0
     rst = bool(th.flags & TCPHDR_RST)
     reject = saw_ts and paws_reject(tw.tw_ts_recent, tw.tw_ts_recent_stamp, th.tsval, now_s, rst)
+    reason = dropreason.TCP_RFC7323_TW_PAWS if reject else dropreason.NOT_SPECIFIED
     hz = net.kernel.clock.hz
     if tw.tw_substate == TCP_FIN_WAIT2:
-        return _in_fin_wait2(tw, skb, reject, saw_ts, now_s), 0
+        return _in_fin_wait2(tw, skb, reject, saw_ts, now_s), 0, reason
     if not reject and skb.seq == tw.tw_rcv_nxt and (skb.seq == skb.end_seq or rst):
         if rst:
             if not net.ipv4.sysctl_tcp_rfc1337:
                 inet_twsk_kill(tw)
-                return TCP_TW_SUCCESS, 0
+                return TCP_TW_SUCCESS, 0, reason
         else:
             tw.schedule(TCP_TIMEWAIT_LEN_S * hz)
         if saw_ts:
             tw.tw_ts_recent = th.tsval
             tw.tw_ts_recent_stamp = now_s
-        return TCP_TW_SUCCESS, 0
+        return TCP_TW_SUCCESS, 0, reason
     if th.flags & (TCPHDR_SYN | TCPHDR_RST | TCPHDR_ACK) == TCPHDR_SYN and not reject:
         if after(skb.seq, tw.tw_rcv_nxt) or (saw_ts and sdiff(tw.tw_ts_recent, th.tsval) < 0):
-            return TCP_TW_SYN, (tw.tw_snd_nxt + 65535 + 2) & M32 or 1
+            return TCP_TW_SYN, (tw.tw_snd_nxt + 65535 + 2) & M32 or 1, ""
     if reject:
         net.net_statistics[LINUX_MIB_PAWSTIMEWAIT] += 1
     if rst:
-        return TCP_TW_SUCCESS, 0
+        return TCP_TW_SUCCESS, 0, reason
     if reject or th.flags & TCPHDR_ACK:
         tw.schedule(TCP_TIMEWAIT_LEN_S * hz)
-    return _oow_rate_limit(tw, skb, LINUX_MIB_TCPACKSKIPPEDTIMEWAIT), 0
+    return _oow_rate_limit(tw, skb, LINUX_MIB_TCPACKSKIPPEDTIMEWAIT), 0, reason
 
 
 def _in_fin_wait2(tw: TcpTimewaitSock, skb: TcpSkb, reject: bool, saw_ts: bool, now_s: int) -> int:

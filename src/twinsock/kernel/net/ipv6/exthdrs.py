@@ -90,7 +90,7 @@ def _unknown(skb: SkBuff, kind: int, offset: int) -> bool:
     assert hdr is not None
     _net(skb).ip6_statistics[IPSTATS_MIB_INHDRERRORS] += 1
     if action == 2 or (action == 3 and hdr.daddr[0] != 0xFF):
-        icmpv6_param_prob(skb, ICMPV6_UNK_OPTION, _header_offset(skb) + offset)
+        icmpv6_param_prob(skb, ICMPV6_UNK_OPTION, _header_offset(skb) + offset, dropreason.UNHANDLED_PROTO)
     else:
         kfree_skb_reason(skb, dropreason.UNHANDLED_PROTO)
     return False

@@ -95,10 +95,11 @@ def icmpv6_rcv(skb: SkBuff) -> int:
             skb.h = h
     if not isinstance(h, Icmp6hdr):
         pseudo = pseudo_sum6(hdr.saddr, hdr.daddr, IPPROTO_ICMPV6, skb.len)
-        if (pseudo + ones_sum(skb.payload())) % 0xFFFF != 0:
+        wrong_sum = (pseudo + ones_sum(skb.payload())) % 0xFFFF != 0
+        if wrong_sum:
             mib[ICMP6_MIB_CSUMERRORS] += 1
         mib[ICMP6_MIB_INERRORS] += 1
-        kfree_skb_reason(skb, dropreason.PKT_TOO_SMALL)
+        kfree_skb_reason(skb, dropreason.ICMP_CSUM if wrong_sum else dropreason.PKT_TOO_SMALL)
         return 0
     if h.csum_bad:
         mib[ICMP6_MIB_CSUMERRORS] += 1
@@ -107,36 +108,43 @@ def icmpv6_rcv(skb: SkBuff) -> int:
         return 0
     type_ = h.type
     net.icmp6msg_statistics[type_] += 1
+    reason = ""
     if type_ == ICMPV6_ECHO_REQUEST:
-        if not net.ipv6.sysctl_icmpv6_echo_ignore_all:
-            icmpv6_echo_reply(skb, h)
+        if net.ipv6.sysctl_icmpv6_echo_ignore_all or not icmpv6_echo_reply(skb, h):
+            reason = dropreason.NOT_SPECIFIED
     elif type_ == ICMPV6_ECHO_REPLY:
         ping = net.kernel.ping_hook6
         if ping is not None:
-            ping.handler(skb)
-            return 0
+            return ping.handler(skb)
+        reason = dropreason.NO_SOCKET
     elif type_ in (ICMPV6_DEST_UNREACH, ICMPV6_PKT_TOOBIG, ICMPV6_TIME_EXCEED, ICMPV6_PARAMPROB):
         info = h.un if type_ in (ICMPV6_PKT_TOOBIG, ICMPV6_PARAMPROB) else 0
-        if not icmpv6_notify(net, skb, type_, h.code, info):
+        reason = icmpv6_notify(net, skb, type_, h.code, info)
+        if reason:
             mib[ICMP6_MIB_INERRORS] += 1
     elif NDISC_ROUTER_SOLICITATION <= type_ <= NDISC_REDIRECT:
-        ndisc_rcv(skb, h)
+        reason = ndisc_rcv(skb, h)
     elif type_ < 128:
         # An unknown error message is handed on, RFC 4443 2.4 (a).
-        icmpv6_notify(net, skb, type_, h.code, h.un)
-    consume_skb(skb)
+        reason = icmpv6_notify(net, skb, type_, h.code, h.un)
+    else:
+        reason = dropreason.NOT_SPECIFIED
+    if reason:
+        kfree_skb_reason(skb, reason)
+    else:
+        consume_skb(skb)
     return 0
 
 
-def icmpv6_notify(net: Net, skb: SkBuff, type_: int, code: int, info: int) -> bool:
-    """Tell the protocol of the quoted packet; False when the quote is too short."""
+def icmpv6_notify(net: Net, skb: SkBuff, type_: int, code: int, info: int) -> str:
+    """Tell the protocol of the quoted packet: "", or a drop reason when the quote is too short."""
     data = skb.payload()
     inner, _length = wire_ip6.parse(data)
     if inner is None:
-        return False
+        return dropreason.PKT_TOO_SMALL
     proto, offset = skip_exthdrs(inner.nexthdr, data[IP6_HEADER_LEN:])
     if proto < 0 or len(data) < IP6_HEADER_LEN + offset + 8:
-        return False
+        return dropreason.PKT_TOO_SMALL
     inner.exthdrs = data[IP6_HEADER_LEN : IP6_HEADER_LEN + offset]
     start = IP6_HEADER_LEN + offset
     quote = SkBuff(data, start, len(data) - start)
@@ -151,26 +159,27 @@ def icmpv6_notify(net: Net, skb: SkBuff, type_: int, code: int, info: int) -> bo
     hook = net.kernel.raw_hook6
     if hook is not None:
         hook.icmp_error(quote, proto, type_, code, info)
-    return True
+    return ""
 
 
-def icmpv6_echo_reply(skb: SkBuff, h: Icmp6hdr) -> None:
-    """Answer an echo request; the address that was asked answers."""
+def icmpv6_echo_reply(skb: SkBuff, h: Icmp6hdr) -> bool:
+    """Answer an echo request, from the address that was asked; tell whether an answer went out."""
     dev = skb.dev
     hdr = skb.nh6
     assert dev is not None and hdr is not None
     net = dev.net
     multicast = hdr.daddr[0] == 0xFF
     if multicast and net.ipv6.sysctl_icmpv6_echo_ignore_multicast:
-        return
+        return False
     saddr = hdr.daddr
     if multicast or ipv6_chk_acast_addr(net, dev, saddr):
         saddr = IN6ADDR_ANY
     fl6 = Flowi6(hdr.saddr, saddr, IPPROTO_ICMPV6, oif=_oif_for(hdr.saddr, skb))
     err, rt = ip6_dst_lookup_flow(net, fl6, None)
     if err or rt is None or not _allowed(net, rt, fl6.daddr, ICMPV6_ECHO_REPLY):
-        return
+        return False
     icmpv6_push(net, Icmp6hdr(ICMPV6_ECHO_REPLY, 0, h.un), skb.payload(), fl6.saddr, fl6.daddr, rt, hdr.tclass)
+    return True
 
 
 def icmpv6_send(skb: SkBuff, type_: int, code: int, info: int) -> None:
@@ -208,10 +217,10 @@ def icmpv6_send(skb: SkBuff, type_: int, code: int, info: int) -> None:
     icmpv6_push(net, Icmp6hdr(type_, code, info), quoted[:room], fl6.saddr, fl6.daddr, rt, 0)
 
 
-def icmpv6_param_prob(skb: SkBuff, code: int, pointer: int) -> None:
+def icmpv6_param_prob(skb: SkBuff, code: int, pointer: int, reason: str = dropreason.NOT_SPECIFIED) -> None:
     """Say which byte of a packet is wrong, and drop it."""
     icmpv6_send(skb, ICMPV6_PARAMPROB, code, pointer)
-    kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
+    kfree_skb_reason(skb, reason)
 
 
 def icmpv6_push(

@@ -169,7 +169,10 @@ def ip6_input(skb: SkBuff) -> int:
         if handler is None:
             if raw or nexthdr == NEXTHDR_NONE:
                 mib[IPSTATS_MIB_INDELIVERS] += 1
-                consume_skb(skb)
+                if nexthdr == NEXTHDR_NONE:
+                    kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
+                else:
+                    consume_skb(skb)
             else:
                 mib[IPSTATS_MIB_INUNKNOWNPROTOS] += 1
                 icmpv6_send(skb, ICMPV6_PARAMPROB, ICMPV6_UNK_NEXTHDR, pointer)

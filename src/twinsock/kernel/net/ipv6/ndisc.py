@@ -118,33 +118,38 @@ def _send(dev: NetDevice, h: Icmp6hdr, payload: bytes, saddr: bytes, daddr: byte
     icmpv6_push(dev.net, h, payload, saddr, daddr, rt, 0, 255, False)
 
 
-def ndisc_rcv(skb: SkBuff, h: Icmp6hdr) -> None:
-    """Take a neighbour discovery message: from the link (hop limit 255), code 0."""
+def ndisc_rcv(skb: SkBuff, h: Icmp6hdr) -> str:
+    """Take a neighbour discovery message, from the link (hop limit 255), code 0: "" or a drop reason."""
     hdr = skb.nh6
     assert hdr is not None
-    if hdr.hop_limit != 255 or h.code != 0:
-        return
+    if hdr.hop_limit != 255:
+        return dropreason.IPV6_NDISC_HOP_LIMIT
+    if h.code != 0:
+        return dropreason.IPV6_NDISC_BAD_CODE
     if h.type == NDISC_NEIGHBOUR_SOLICITATION:
-        _recv_ns(skb)
-    elif h.type == NDISC_NEIGHBOUR_ADVERTISEMENT:
-        _recv_na(skb, h)
+        return _recv_ns(skb)
+    if h.type == NDISC_NEIGHBOUR_ADVERTISEMENT:
+        return _recv_na(skb, h)
+    return ""
 
 
-def _recv_ns(skb: SkBuff) -> None:
+def _recv_ns(skb: SkBuff) -> str:
     dev = skb.dev
     hdr = skb.nh6
     assert dev is not None and hdr is not None
     data = skb.payload()
     idev = dev.ip6_ptr
-    if len(data) < 16 or data[0] == 0xFF or idev is None:
-        return
+    if len(data) < 16:
+        return dropreason.PKT_TOO_SMALL
+    if data[0] == 0xFF or idev is None:
+        return dropreason.NOT_SPECIFIED
     target = data[:16]
     options = nd_options(data[16:])
     if options is None:
-        return
+        return dropreason.IPV6_NDISC_BAD_OPTIONS
     dad = hdr.saddr == IN6ADDR_ANY
     if dad and hdr.daddr[:13] != b"\xff\x02" + bytes(9) + b"\x01\xff":
-        return
+        return dropreason.NOT_SPECIFIED
     lladdr = b""
     nonce = b""
     for kind, value in options:
@@ -153,39 +158,41 @@ def _recv_ns(skb: SkBuff) -> None:
         elif kind == ND_OPT_NONCE:
             nonce = value[:6]
     if dad and lladdr:
-        return
+        return dropreason.NOT_SPECIFIED
     ifp = _our_address(dev, target)
     if ifp is None:
-        return
+        return dropreason.IPV6_NDISC_NS_OTHERHOST
     if ifp.flags & IFA_F_TENTATIVE:
         if dad and not (nonce and nonce == ifp.nonce):
             addrconf_dad_failure(ifp)
-        return
+        return dropreason.NOT_SPECIFIED
     if dad:
         ndisc_send_na(dev, ALLNODES, target, False, True)
-        return
+        return dropreason.NOT_SPECIFIED
     tbl = dev.net.ipv6.nd_tbl
     assert tbl is not None
     multicast = hdr.daddr[0] == 0xFF
     neigh = tbl.lookup_or_create(hdr.saddr, dev) if lladdr or not multicast else tbl.lookup(hdr.saddr, dev)
     if neigh is not None and lladdr:
         neigh.update(lladdr, NUD_STALE, NEIGH_UPDATE_F_WEAK_OVERRIDE | NEIGH_UPDATE_F_OVERRIDE)
-    if neigh is not None:
-        ndisc_send_na(dev, hdr.saddr, target, True, multicast)
+    if neigh is None:
+        return dropreason.NOT_SPECIFIED
+    ndisc_send_na(dev, hdr.saddr, target, True, multicast)
+    return ""
 
 
-def _recv_na(skb: SkBuff, h: Icmp6hdr) -> None:
+def _recv_na(skb: SkBuff, h: Icmp6hdr) -> str:
     dev = skb.dev
     hdr = skb.nh6
     assert dev is not None and hdr is not None
     data = skb.payload()
-    if len(data) < 16 or data[0] == 0xFF:
-        return
-    if hdr.daddr[0] == 0xFF and h.un & NA_SOLICITED:
-        return
+    if len(data) < 16:
+        return dropreason.PKT_TOO_SMALL
+    if data[0] == 0xFF or (hdr.daddr[0] == 0xFF and h.un & NA_SOLICITED):
+        return dropreason.NOT_SPECIFIED
     options = nd_options(data[16:])
     if options is None:
-        return
+        return dropreason.IPV6_NDISC_BAD_OPTIONS
     lladdr = b""
     for kind, value in options:
         if kind == ND_OPT_TARGET_LL_ADDR:
@@ -195,14 +202,16 @@ def _recv_na(skb: SkBuff, h: Icmp6hdr) -> None:
     if ifp is not None:
         if ifp.flags & IFA_F_TENTATIVE:
             addrconf_dad_failure(ifp)
-        return
+        return dropreason.NOT_SPECIFIED
     tbl = dev.net.ipv6.nd_tbl
     assert tbl is not None
     neigh = tbl.lookup(target, dev)
-    if neigh is not None:
-        neigh.is_router = bool(h.un & NA_ROUTER)
-        flags = NEIGH_UPDATE_F_WEAK_OVERRIDE | (NEIGH_UPDATE_F_OVERRIDE if h.un & NA_OVERRIDE else 0)
-        neigh.update(lladdr, NUD_REACHABLE if h.un & NA_SOLICITED else NUD_STALE, flags)
+    if neigh is None:
+        return dropreason.NOT_SPECIFIED
+    neigh.is_router = bool(h.un & NA_ROUTER)
+    flags = NEIGH_UPDATE_F_WEAK_OVERRIDE | (NEIGH_UPDATE_F_OVERRIDE if h.un & NA_OVERRIDE else 0)
+    neigh.update(lladdr, NUD_REACHABLE if h.un & NA_SOLICITED else NUD_STALE, flags)
+    return ""
 
 
 def _our_address(dev: NetDevice, addr: bytes) -> Inet6Ifaddr | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.net import Msghdr
 from twinsock.kernel.net.core.protocol import NetProtocol
-from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb
+from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY
 from twinsock.kernel.net.core.sock_mem import skb_set_owner_w, sock_alloc_send_pskb
 from twinsock.kernel.net.ipv4.inet_hashtables import MAPPED_PREFIX
@@ -211,7 +212,7 @@ class PingHook6(NetProtocol):
                 skb.ipi_ifindex = dif
                 ping_queue(sk, skb)
                 return 0
-        kfree_skb(skb)
+        kfree_skb_reason(skb, dropreason.NO_SOCKET)
         return 0
 
     def err_handler(self, skb: SkBuff, type_: int, code: int, info: int) -> int:

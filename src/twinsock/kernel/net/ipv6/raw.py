@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from twinsock.kernel.net.core.datagram import skb_free_datagram, skb_recv_datagram, sock_queue_rcv_skb
+from twinsock.kernel.net.core import dropreason
+from twinsock.kernel.net.core.datagram import rcv_drop_reason, skb_free_datagram, skb_recv_datagram, sock_queue_rcv_skb
 from twinsock.kernel.net.core.net import Msghdr
 from twinsock.kernel.net.core.protocol import RawHook
-from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb, skb_clone, skb_head_truesize
+from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb, kfree_skb_reason, skb_clone, skb_head_truesize
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY, Proto
 from twinsock.kernel.net.core.sock_cmsg import sock_recv_cmsgs
 from twinsock.kernel.net.core.sock_mem import skb_set_owner_w, sock_alloc_send_pskb
@@ -473,14 +474,16 @@ def rawv6_rcv(sk: Raw6Sock, skb: SkBuff, data: bytes, dif: int) -> None:
         and (pseudo_sum6(hdr.saddr, hdr.daddr, sk.sk_num, len(data)) + ones_sum(data)) % 0xFFFF
     ):
         sk.sk_drops += 1
+        kfree_skb_reason(skb_clone(skb), dropreason.SKB_CSUM)
         return
     copy = skb_clone(skb)
     copy.data = data
     copy.offset = 0
     copy.len = len(data)
     copy.ipi_ifindex = dif
-    if sock_queue_rcv_skb(sk, copy, data) < 0:
-        kfree_skb(copy)
+    err = sock_queue_rcv_skb(sk, copy, data)
+    if err < 0:
+        kfree_skb_reason(copy, rcv_drop_reason(err))
 
 
 def rawv6_err(sk: Raw6Sock, quote: SkBuff, type_: int, code: int, info: int) -> None:

@@ -135,7 +135,7 @@ def _queue(net: Net, fq: Fq6, skb: SkBuff, start: int, more: bool) -> bool:
 def _fail(net: Net, fq: Fq6, skb: SkBuff) -> None:
     fq.kill()
     net.ip6_statistics[IPSTATS_MIB_REASMFAILS] += 1
-    fq.discard(dropreason.NOT_SPECIFIED)
+    fq.discard("")
     kfree_skb_reason(skb, dropreason.NOT_SPECIFIED)
 
 

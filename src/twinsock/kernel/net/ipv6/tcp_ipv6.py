@@ -395,7 +395,7 @@ def _timewait(tw: TcpTimewaitSock, skb: TcpSkb, net: Net, dif: int, sdif: int) -
     """Answer for a mini-socket; a listener is returned when a new SYN takes the place."""
     hdr, th = skb.nh6, skb.th
     assert hdr is not None and th is not None
-    verdict, isn = tcp_timewait_state_process(tw, skb)
+    verdict, isn, reason = tcp_timewait_state_process(tw, skb)
     if verdict == TCP_TW_SYN:
         sk2 = inet6_lookup_listener(net, skb, th.header_len(), hdr.saddr, th.source, hdr.daddr, th.dest, dif, sdif)
         if isinstance(sk2, TcpSock):
@@ -410,6 +410,7 @@ def _timewait(tw: TcpTimewaitSock, skb: TcpSkb, net: Net, dif: int, sdif: int) -
     elif verdict == TCP_TW_RST:
         tcp_v6_send_reset(tw, skb, net)
         inet_twsk_kill(tw)
+    kfree_skb_reason(skb, reason or dropreason.NOT_SPECIFIED)
     return None
 
 
