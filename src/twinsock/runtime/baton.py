@@ -51,6 +51,8 @@ class BatonTask(Task):
         self.done = False
         self.ident = 0  # of the thread
         self.owner: object = None  # the process that it belongs to, where programs run unmodified
+        self.stopped = False  # by SIGSTOP, so to speak: woken, it waits until it is continued
+        self.missed = False  # it would have run meanwhile
         self.timer = _SleepTimer(self)
 
     def schedule_timeout(self, timeout_ns: int) -> int:
@@ -99,6 +101,14 @@ class BatonTask(Task):
             return False
 
 
+class BatonWatch:
+    """Hears of each turn of a simulation."""
+
+    def turn(self, task: BatonTask) -> None:
+        """Take note that a task is about to run. What this raises ends the simulation."""
+        raise NotImplementedError
+
+
 class Baton:
     """The scheduler of one simulation; several kernels may share its clock."""
 
@@ -113,10 +123,13 @@ class Baton:
         self.alive = 0
         self.until: BatonTask | None = None
         self.threads: list[threading.Thread] = []
+        self.watch: BatonWatch | None = None
 
     def enqueue(self, task: BatonTask) -> None:
         """Let a woken task run when its turn comes."""
-        if not task.queued and task is not self.current and not task.done:
+        if task.stopped:
+            task.missed = True
+        elif not task.queued and task is not self.current and not task.done:
             task.queued = True
             self.run_queue.append(task)
 
@@ -175,6 +188,45 @@ class Baton:
         self.sleeping.remove(task)
         task.frame = None
 
+    def stop(self, task: BatonTask) -> None:
+        """Let a task run no further than to its next sleep until it is continued."""
+        task.stopped = True
+        if task.queued:
+            self.run_queue.remove(task)
+            task.queued = False
+            task.missed = True
+
+    def cont(self, task: BatonTask) -> None:
+        """Let a stopped task run again."""
+        task.stopped = False
+        if task.missed:
+            task.missed = False
+            self.enqueue(task)
+
+    def abandon(self, task: BatonTask) -> None:
+        """Let a task never run again and unwind nothing; the task with the baton goes on until it calls `vanish`."""
+        if task.done:
+            return
+        task.done = True
+        self.alive -= 1
+        self.clock.del_timer(task.timer)
+        if task.queued:
+            self.run_queue.remove(task)
+            task.queued = False
+        if task in self.sleeping:
+            self.sleeping.remove(task)
+
+    def vanish(self, task: BatonTask) -> None:
+        """Hand the baton over for good."""
+        self._next(None)
+        task.go.acquire()
+        raise Killed
+
+    def fail(self, error: BaseException) -> None:
+        """End the simulation at the next turn."""
+        if self.failure is None:
+            self.failure = error
+
     def yield_now(self, task: BatonTask) -> None:
         """Let every other runnable task run first."""
         if self.run_queue:
@@ -190,8 +242,8 @@ class Baton:
             self.main.release()
             return
         try:
-            while not self.run_queue:
-                if self.alive == 0:
+            while not self.run_queue or self.failure is not None:
+                if self.failure is not None or self.alive == 0:
                     self.main.release()
                     return
                 for host in self.clock.hosts:
@@ -200,12 +252,14 @@ class Baton:
                     break
                 if not self.clock.run_next(-1):
                     raise Deadlock(self._who_waits())
+            task = self.run_queue.popleft()
+            task.queued = False
+            if self.watch is not None:
+                self.watch.turn(task)
         except BaseException as error:
             self.failure = error
             self.main.release()
             return
-        task = self.run_queue.popleft()
-        task.queued = False
         self.current = task
         task.kernel.cpu = task.cpu
         task.go.release()

@@ -14,6 +14,7 @@ from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT, Cred
 from twinsock.kernel.time.timer import Timer
 from twinsock.runtime.baton import Baton, BatonTask
 from twinsock.runtime.facade import KilledBySignal, TwinEnv
+from twinsock.runtime.faults import CallFaults
 from twinsock.uapi.errno import EBADF
 
 EPOCH_NS = 1_767_225_600_000_000_000  # 2026-01-01 00:00:00 UTC, when every simulated host boots
@@ -64,6 +65,9 @@ class Process(TwinEnv):
         self.spins = 0
         self.itimers = {which: _ItimerTimer(self, signo) for which, signo in ITIMERS.items()}
         self.allowed: set[str] = set()
+        self.skew_ns = 0  # how far the host's time of day is ahead
+        self.names: list[tuple[str, list[str]]] = []  # further lines of /etc/hosts
+        self.faults: CallFaults | None = None
         kernel.clock.realtime_offset_ns = EPOCH_NS
 
     @property

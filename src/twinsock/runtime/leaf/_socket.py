@@ -241,6 +241,15 @@ class Socket:
             if ret != -EAGAIN:
                 return host.check(ret)
 
+    def _cut(self, size: int) -> int:
+        """Return how much of a stream a call may transfer where a simulation makes calls go wrong. Raises BlockingIOError."""
+        faults = process().faults
+        if faults is None or self._type != SOCK_STREAM:
+            return size
+        if self._timeout_s == 0 and faults.again():
+            process().check(-EAGAIN)
+        return faults.cut(size)
+
     def _wait(self, host: Process, events: int, deadline_ns: int) -> None:
         """Wait for poll bits until an instant. Raises TimeoutError."""
         host.spins = 0
@@ -271,6 +280,9 @@ class Socket:
     def _accept(self) -> tuple[int, object]:
         """accept4(2): (descriptor, address of the peer)."""
         peer = calls.UserSockaddr()
+        host = process()
+        if host.faults is not None and host.faults.accept_delay_ns:
+            host.sleep_ns(host.faults.accept_delay_ns)
         fd = self._call(_POLLIN, lambda: calls.sys_accept4(process().task, self._fd, peer, SOCK_CLOEXEC))
         return fd, addresses.unpack(peer.addr, self._family)
 
@@ -318,6 +330,7 @@ class Socket:
     def send(self, data: Any, flags: Any = 0, /) -> int:
         """send(2)."""
         raw, bits = _bytes(data), _int(flags)
+        raw = raw[: self._cut(len(raw))]
         return self._call(_POLLOUT, lambda: calls.sys_send(process().task, self._fd, raw, bits))
 
     def sendall(self, data: Any, flags: Any = 0, /) -> None:
@@ -390,6 +403,8 @@ class Socket:
 
     def _receive(self, size: int, flags: int, addr: calls.UserSockaddr | None) -> bytes:
         box = [b""]
+        if not flags:
+            size = self._cut(size)
 
         def call() -> int:
             ret, box[0] = calls.sys_recvfrom(process().task, self._fd, size, flags, addr)

@@ -14,8 +14,9 @@ _FLAGS_OFF = real.AI_ADDRCONFIG | real.AI_CANONNAME
 
 def hosts() -> list[tuple[str, list[str]]]:
     """Return the lines of /etc/hosts: address and names."""
-    name = process().hostname
-    return [("127.0.0.1", ["localhost"]), ("::1", ["localhost", "ip6-localhost", "ip6-loopback"]), ("127.0.1.1", [name])]
+    host = process()
+    own = [("127.0.0.1", ["localhost"]), ("::1", ["localhost", "ip6-localhost", "ip6-loopback"])]
+    return own + (host.names or [("127.0.1.1", [host.hostname])])
 
 
 def hosts_text() -> str:

@@ -26,7 +26,8 @@ def monotonic_ns() -> int:
 
 def time_ns() -> int:
     """Nanoseconds since the epoch."""
-    return monotonic_ns() + process().kernel.clock.realtime_offset_ns
+    host = process()
+    return monotonic_ns() + host.kernel.clock.realtime_offset_ns + host.skew_ns
 
 
 def monotonic() -> float:
