@@ -9,6 +9,8 @@ import pytest
 
 from tests.netns import netns_missing, run_in_netns
 
+pytest_plugins = ["twinsock.pytest_plugin"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let child processes of tests import the twinsock under test."""

@@ -168,11 +168,11 @@ def deadlock_text(host: Process) -> str:
     lines = ["twinsock run: deadlock: every thread waits, and no timer or packet will ever wake one"]
     for task in host.baton.sleeping:
         name = names.get(task.ident) or ("MainThread" if task is host.first else "thread")
-        lines.append(f"  {name} (task {task.pid}) waits in {_where(task)}")
+        lines.append(f"  {name} (task {task.pid}) waits in {where_it_waits(task)}")
     return "\n".join(lines)
 
 
-def _where(task: BatonTask) -> str:
+def where_it_waits(task: BatonTask) -> str:
     """Name the call and the program's line that a task waits in."""
     frames = list(reversed(traceback.extract_stack(task.frame)))
     outside = [entry for entry in frames if not entry.filename.startswith(_HERE)]

@@ -10,6 +10,7 @@ from twinsock.kernel.drivers.switch import SwitchPort
 from twinsock.kernel.fs.proc.root import proc_read, proc_write
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.core.dev import dev_open, register_netdevice
+from twinsock.kernel.net.core.neighbour import NEIGH_UPDATE_F_ADMIN, NEIGH_UPDATE_F_OVERRIDE
 from twinsock.kernel.net.ipv4.devinet import InIfaddr, inet_insert_ifa
 from twinsock.kernel.net.ipv6.addrconf import inet6_addr_add
 from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT
@@ -19,6 +20,7 @@ from twinsock.runtime.facade import KilledBySignal
 from twinsock.runtime.faults import CallFaults
 from twinsock.runtime.process import Process, process
 from twinsock.sim import units
+from twinsock.uapi.rtnetlink import NUD_PERMANENT
 from twinsock.wire.ip import parse_addr
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 RUNNING, CRASHED, PAUSED = "running", "crashed", "paused"
 _RLIMIT_NOFILE = 7
 _IFA_F_NODAD = 2
+_ADMIN = NEIGH_UPDATE_F_ADMIN | NEIGH_UPDATE_F_OVERRIDE
 
 
 class JobFailed(Exception):
@@ -51,6 +54,7 @@ class Job:
         self.process.skew_ns = host.skew_ns
         self.process.names = sim.names
         self.process.faults = host.faults
+        self.process.allowed = sim.allowed
         self.process.first.comm = title
         if host.nofile:
             self.process.first.set_rlimit(_RLIMIT_NOFILE, host.nofile, host.nofile)
@@ -177,7 +181,8 @@ class Host:
         self.kernel: Kernel
         self.port: SwitchPort
         self.main_job: Job | None = None
-        self._mac = b""
+        self.mac = b""
+        self.address6 = b"\xfd" + bytes(13) + (parse_addr(self.address) & 0xFFFF).to_bytes(2, "big")
         self._boot()
 
     def __repr__(self) -> str:
@@ -192,13 +197,17 @@ class Host:
         proc_write(kernel.tasks[0], "/proc/sys/net/ipv6/conf/default/accept_dad", b"0")
         self.port = port = SwitchPort(net, "eth0", sim.network.switch, self._mtu)
         port.label = self.name
-        port.dev_addr = self._mac = self._mac or port.dev_addr
+        port.dev_addr = self.mac = self.mac or port.dev_addr
         _check(register_netdevice(port))
         _check(inet_insert_ifa(port, InIfaddr(parse_addr(self.address), int(self._prefix.partition("/")[2]))))
         _check(dev_open(port))
         sim.network.plug(port)
-        number = parse_addr(self.address) & 0xFFFF
-        _check(inet6_addr_add(port, bytes.fromhex("fd00") + bytes(12) + number.to_bytes(2, "big"), 64, _IFA_F_NODAD))
+        sim.plugged(self)
+        _check(inet6_addr_add(port, self.address6, 64, _IFA_F_NODAD))
+        for other in sim.hosts.values():
+            if other is not self:
+                self._meet(other)
+                other._meet(self)
         for name, value in self._sysctl.items():
             self.sysctl(name, value)
         self.state = RUNNING
@@ -206,6 +215,14 @@ class Host:
         sim.journal.add(f"{self.name} boots")
         if self._main is not None:
             self.main_job = self._start(self._main, self._title, self._uid)
+
+    def _meet(self, other: "Host") -> None:
+        """Know the link address of a host for good, as if it were reached through a router: a host that is cut off is silent, no more."""
+        net = self.kernel.init_net
+        four, six = net.ipv4.arp_tbl, net.ipv6.nd_tbl
+        assert four is not None and six is not None
+        four.lookup_or_create(parse_addr(other.address).to_bytes(4, "big"), self.port).update(other.mac, NUD_PERMANENT, _ADMIN)
+        six.lookup_or_create(other.address6, self.port).update(other.mac, NUD_PERMANENT, _ADMIN)
 
     def _start(self, call: Callable[[], Any], title: str, uid: int) -> Job:
         if self.state == CRASHED:

@@ -96,4 +96,3 @@ def tcp_text(h: Tcphdr, length: int) -> str:
         text += f" ack {h.ack_seq}"
     text += f" win {h.window}"
     return text + (f" length {length}" if length else "")
-

@@ -9,7 +9,7 @@ from twinsock.kernel.net.core.capture import Capture, CaptureSink
 from twinsock.kernel.time.timer import Clock, Timer
 from twinsock.kernel.trace import Trace
 from twinsock.runtime.baton import Baton, BatonTask, BatonWatch
-from twinsock.runtime.process import Process, process
+from twinsock.runtime.process import Process, install_process, process
 from twinsock.sim import network as net
 from twinsock.sim import units
 from twinsock.sim.host import CRASHED, PAUSED, RUNNING, Host, Job, callable_of, run_call
@@ -76,6 +76,9 @@ class Simulation:
         self._sites: dict[str, bool] = {}
         self._buggify = False
         self._captures: list[Capture] = []
+        self.allowed: set[str] = set()  # doors to the world outside that programs may use
+        self.pcap: CaptureSink | None = None  # where the packets of every host go
+        self._capture: Capture | None = None
 
     def __repr__(self) -> str:
         return f"<Simulation seed={self.seed} at {self.now:.6f} s: {', '.join(self.hosts)}>"
@@ -89,6 +92,8 @@ class Simulation:
             self.clock.hrtimer_start(_Limit(self, self.time_limit), round(self.time_limit * 1e9))
         self.body = Job(tester, lambda: run_call(func, args, {}), getattr(func, "__name__", "scenario"), 0)
         tester.jobs.append(self.body)
+        install_process(self.body.process)
+        random.seed(self.prng.u64())
         self.baton.drive(self.body.process.first)
         if self.baton.failure is not None:
             raise self.baton.failure
@@ -152,7 +157,9 @@ class Simulation:
 
     def partition(self, left: Any, right: Any = None, *, oneway: bool = False) -> net.Fault:
         """Let nothing through between two groups of hosts (None: everybody else), or from the first to the second only."""
-        return self.network.bring(net.Partition(self.network, self._text("partition", left, right, oneway), self._between(left, right, oneway)))
+        return self.network.bring(
+            net.Partition(self.network, self._text("partition", left, right, oneway), self._between(left, right, oneway))
+        )
 
     def hold(self, left: Any, right: Any = None, *, oneway: bool = False) -> net.Fault:
         """Keep packets back until the fault ends."""
@@ -260,6 +267,13 @@ class Simulation:
             if self.hosts[name].state == RUNNING:
                 capture.attach(self.hosts[name].port, f"{name}:eth0")
         self._captures.append(capture)
+
+    def plugged(self, host: Host) -> None:
+        """Record a host's packets from its start."""
+        if self.pcap is not None:
+            if self._capture is None:
+                self._capture = Capture(self.pcap)
+            self._capture.attach(host.port, f"{host.name}:eth0")
 
 
 _current: list[Simulation] = []

@@ -31,7 +31,9 @@ def bits_per_second(value: float | str) -> int:
     if isinstance(value, str):
         match = _TEXT.fullmatch(value.lower())
         if match is None or match[2] not in _RATES:
-            raise ValueError(f"{value!r}: a bandwidth is a number of bits per second, or a text with one of {', '.join(_RATES)}, as '10mbit'")
+            raise ValueError(
+                f"{value!r}: a bandwidth is a number of bits per second, or a text with one of {', '.join(_RATES)}, as '10mbit'"
+            )
         return round(float(match[1]) * _RATES[match[2]])
     if value < 0:
         raise ValueError(f"{value!r}: a bandwidth cannot be negative")

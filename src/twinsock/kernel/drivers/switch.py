@@ -24,7 +24,6 @@ from twinsock.kernel.net.sched.sch_netem import NetemQdisc
 from twinsock.kernel.time.timer import Timer
 from twinsock.uapi.if_ import ARPHRD_ETHER, IFF_BROADCAST, IFF_MULTICAST
 from twinsock.wire.ip import Iphdr
-from twinsock.wire.ip6 import Ipv6hdr
 from twinsock.wire.tcp import Tcphdr
 
 TYPE_CHECKING = False

@@ -21,7 +21,7 @@ from twinsock.runtime.leaf import os_calls, real_file, resolver
 from twinsock.runtime.process import REAL_FD_MIN, Escape, Process, process
 from twinsock.uapi.errno import EAGAIN, EBADF, EINPROGRESS, EINTR, EISCONN, ENOTSOCK, ERESTARTSYS
 from twinsock.uapi.fcntl import F_GETFL, F_SETFL, O_NONBLOCK
-from twinsock.uapi.socket import SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET
+from twinsock.uapi.socket import SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET
 
 _POLLIN = 0x1
 _POLLOUT = 0x4
