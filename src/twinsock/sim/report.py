@@ -75,7 +75,7 @@ def coroutines() -> list[str]:
     """Say where the tasks of asyncio wait."""
     tasks: Any = sys.modules.get("asyncio.tasks")
     lines = []
-    for task in sorted(list(tasks._all_tasks), key=lambda task: str(task.get_name())) if tasks is not None else []:
+    for task in sorted(tasks._all_tasks, key=lambda task: str(task.get_name())) if tasks is not None else []:
         stack = task.get_stack(limit=1)
         if task.done() or not stack:
             continue
