@@ -10,7 +10,10 @@ import socket
 import struct
 import subprocess
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
+from tests.netns import run_in_netns, run_promptly
 from twinsock.kernel.net.socket import sys_setsockopt
 from twinsock.wire.ip import Iphdr
 from twinsock.wire.l4 import ones_sum, pseudo_sum4
@@ -22,6 +25,9 @@ LETTERS = {"S": TCPHDR_SYN, "F": TCPHDR_FIN, "R": TCPHDR_RST, "P": TCPHDR_PSH, "
 M32 = 0xFFFFFFFF
 
 Sent = tuple[float, str]
+T = TypeVar("T")
+LATE_MS = 5.0
+RUNS_MAX = 20
 
 
 def flags_of(text: str) -> int:
@@ -266,16 +272,22 @@ class TwinWire(Wire):
 
 
 class HostWire(Wire):
-    """The live kernel's side; to be made in a fresh network namespace."""
+    """The live kernel's side; to be made in a fresh network namespace.
+
+    It runs on one CPU, where the timers of its sockets run too, and knows by how much it was late at worst.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        run_promptly()
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))} if os.getpid() & 1 else {max(os.sched_getaffinity(0))})
+        self.late_ms = 0.0
         self.tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
         fcntl.ioctl(self.tun, 0x400454CA, struct.pack("16sH", b"tun0", 0x1001))
         commands = ["ip addr add 192.168.0.1/24 dev tun0", "ip link set tun0 up", "sysctl -qw net.ipv4.tcp_congestion_control=reno"]
         subprocess.run(" && ".join(commands), shell=True, check=True)
         self.socks: dict[int, socket.socket] = {}
-        self.start = time.monotonic()
+        self.start = self.due = time.monotonic()
 
     def now_ms(self) -> float:
         return (time.monotonic() - self.start) * 1000
@@ -284,11 +296,15 @@ class HostWire(Wire):
         os.write(self.tun, packet)
 
     def run(self, ms: float) -> None:
-        end = time.monotonic() + ms / 1000
+        begin = time.monotonic()
+        end = begin + ms / 1000
         while True:
             left = end - time.monotonic()
             ready = select.select([self.tun], [], [], max(left, 0))[0]
             if not ready and left <= 0:
+                # Late is what the program's own steps took since the last wait, and what this wait took beyond its time.
+                self.late_ms = max(self.late_ms, (begin - self.due) * 1000, -left * 1000)
+                self.due = time.monotonic()
                 return
             if ready:
                 packet = os.read(self.tun, 65536)
@@ -356,3 +372,30 @@ class HostWire(Wire):
         for sock in self.socks.values():
             sock.close()
         os.close(self.tun)
+
+
+W = TypeVar("W", bound=HostWire)
+
+
+def on_host(scenario: Callable[[W], T], make: Callable[[], W]) -> T:
+    """Run a scenario on the live kernel in a fresh namespace, again while the machine kept it from being punctual.
+
+    Whether a run counts does not depend on its result; of runs that were all late the least late counts.
+    """
+
+    def body() -> tuple[T, float]:
+        wire = make()
+        try:
+            return scenario(wire), wire.late_ms
+        finally:
+            wire.stop()
+
+    best: tuple[T, float] | None = None
+    for _ in range(RUNS_MAX):
+        run = run_in_netns(body, timeout=60.0)
+        if best is None or run[1] < best[1]:
+            best = run
+        if best[1] <= LATE_MS:
+            break
+    assert best is not None
+    return best[0]

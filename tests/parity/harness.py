@@ -38,7 +38,8 @@ from typing import Any
 
 import pytest
 
-from tests.netns import netns_missing, run_in_netns
+from tests.asleep import wait_for_others
+from tests.netns import netns_missing, run_in_netns, run_promptly
 from tests.parity.host_sys import HostSys
 from twinsock.kernel.boot import net_init_loopback, start_kernel
 from twinsock.kernel.fs.proc.fd import proc_fd_link, seq_show
@@ -47,7 +48,7 @@ from twinsock.runtime.facade import TwinEnv
 from twinsock.runtime.facade_sys import TwinSys
 
 EPHEMERAL = range(32768, 61000)
-YIELD_SECONDS = 0.03  # long enough for every other thread of the host to reach its next sleep
+YIELD_SECONDS = 0.03
 
 
 class HostHandle:
@@ -114,6 +115,7 @@ class HostEnv:
 
         self.socket, self.os, self.select, self.fcntl, self.time, self.signal = socket, os, select, fcntl, time, signal
         self.sys = HostSys()
+        run_promptly()
 
     def spawn(self, func: Callable[..., Any], *args: Any) -> HostHandle:
         return HostHandle(func, args)
@@ -122,7 +124,7 @@ class HostEnv:
         return HostChild(func, args)
 
     def yield_now(self) -> None:
-        time.sleep(YIELD_SECONDS)
+        wait_for_others(YIELD_SECONDS)
 
     def setuid(self, uid: int, gid: int | None = None) -> None:
         gid = uid if gid is None else gid

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.dropwire import HostReasons, TwinReasons
-from tests.netns import run_in_netns
+from tests.netns import run_in_netns, run_promptly
 from tests.unit.ipworld import host, send4, send6
 from twinsock.kernel.drivers.tap import TunDevice, TunWire
 from twinsock.kernel.kernel import Kernel
@@ -86,6 +86,7 @@ def on_twin(steps: list[Step]) -> Outcome:
 
 
 def _host_program(steps: list[Step], reasons: HostReasons) -> tuple[list[tuple[str, str]], dict[str, int], list[str], list[list[str]], int]:
+    run_promptly()
     tuns = {name: _open_tun(name) for name in DEVICES}
     _ip("link set tap2 address " + TAP_ADDRESS.hex(":"))
     for i, name in enumerate(tuns):

@@ -158,24 +158,32 @@ def unread(env: Any) -> dict[str, Any]:
     return found
 
 
+def _until_fin_wait2(env: Any) -> None:
+    """Wait for the acknowledgement of a FIN, which may be delayed, and come late on a busy machine."""
+    for _ in range(200):
+        env.time.sleep(0.06)
+        if any(line.split()[3] == "05" for line in env.proc("tcp").split("\n")[1:-1]):
+            break
+
+
 def half_closed(env: Any) -> dict[str, Any]:
     found = connected(env)
     found["c"].shutdown(1)
-    env.time.sleep(0.06)
+    _until_fin_wait2(env)
     return found
 
 
 def orphan_in_fin_wait2(env: Any) -> dict[str, Any]:
     found = connected(env)
     found.pop("c").close()
-    env.time.sleep(0.06)
+    _until_fin_wait2(env)
     return found
 
 
 def time_wait(env: Any) -> dict[str, Any]:
     found = connected(env)
     found.pop("c").close()
-    env.time.sleep(0.06)
+    _until_fin_wait2(env)
     found.pop("a").close()
     env.yield_now()
     return found

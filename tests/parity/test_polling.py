@@ -142,7 +142,7 @@ def herd(env: Any, events: int, shared: bool) -> Any:
     instances = [one if shared else env.select.epoll() for _ in range(count)]
     for ep in instances[: 1 if shared else count]:
         ep.register(listener, events)
-    handles = [env.spawn(ep.poll, 0.3) for ep in instances]
+    handles = [env.spawn(ep.poll, 1.0) for ep in instances]
     env.yield_now()
     client = env.socket.socket(env.socket.AF_UNIX)
     client.connect(b"\0herd")
@@ -153,7 +153,7 @@ def accepting_threads(env: Any) -> Any:
     listener = env.socket.socket(env.socket.AF_UNIX)
     listener.bind(b"\0accept")
     listener.listen(10)
-    listener.setsockopt(1, 20, struct.pack("=qq", 0, 200000))
+    listener.setsockopt(1, 20, struct.pack("=qq", 1, 0))
     handles = [env.spawn(lambda: env.sys.accept4(listener.fileno(), 0)[0] > 0) for _ in range(4)]
     env.yield_now()
     client = env.socket.socket(env.socket.AF_UNIX)
@@ -163,8 +163,8 @@ def accepting_threads(env: Any) -> Any:
 
 def pollers_are_all_woken(env: Any) -> Any:
     r, w = env.os.pipe()
-    handles = [env.spawn(env.sys.poll, [(r, 1)], 1000) for _ in range(3)]
-    handles += [env.spawn(lambda: env.select.select([r], [], [], 1)[0]) for _ in range(2)]
+    handles = [env.spawn(env.sys.poll, [(r, 1)], 10000) for _ in range(3)]
+    handles += [env.spawn(lambda: env.select.select([r], [], [], 10)[0]) for _ in range(2)]
     env.yield_now()
     env.os.write(w, b"x")
     return [handle.join() for handle in handles]
@@ -178,7 +178,7 @@ def receive_timeouts(env: Any) -> Any:
         sys.setsockopt(a, 1, 20, struct.pack("=qq", 0, 20000), 16)
         start = env.time.monotonic()
         out.append(sys.recvfrom(a, 1, 0))
-        out.append(0.015 < env.time.monotonic() - start < 0.3)
+        out.append(0.015 < env.time.monotonic() - start < 5)
         sys.setsockopt(a, 1, 21, struct.pack("=qq", 0, 20000), 16)
         last = 1000
         while last == 1000:

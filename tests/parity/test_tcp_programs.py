@@ -184,6 +184,7 @@ def waiting_for_all(env: Any) -> Any:
     out: list[Any] = [reader.join()]
     b.setsockopt(1, 20, struct.pack("ll", 0, 40000))
     a.send(b"xy")
+    settle(env)
     out += [attempt(b.recv, 6, s.MSG_WAITALL), attempt(b.recv, 6)]
     b.setsockopt(1, 20, struct.pack("ll", 0, 0))
     reader = env.spawn(b.recv, 6, s.MSG_WAITALL)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.dropwire import HostDrops, HostReasons, TwinDrops
-from tests.netns import run_in_netns
-from tests.tcpwire import PORT
+from tests.tcpwire import PORT, on_host
 
 STATES = (
     "listen",
@@ -106,14 +105,6 @@ def cases_of(state: str) -> list[Case]:
     return [(state, flags, dseq, dack) for flags in FLAGS for dseq in SEQUENCES for dack in ACKS]
 
 
-def on_host(state: str, reasons: HostReasons) -> list[Result]:
-    wire = HostDrops(reasons)
-    try:
-        return walk(wire, cases_of(state))
-    finally:
-        wire.stop()
-
-
 @pytest.fixture(scope="module")
 def reasons() -> Iterator[HostReasons]:
     reasons = HostReasons()
@@ -127,9 +118,6 @@ def reasons() -> Iterator[HostReasons]:
 @pytest.mark.parametrize("state", STATES)
 def test_every_segment_in_every_state(state: str, reasons: HostReasons) -> None:
     got = walk(TwinDrops(), cases_of(state))
-    want = run_in_netns(lambda: on_host(state, reasons))
+    want = on_host(lambda wire: walk(wire, cases_of(state)), lambda: HostDrops(reasons))
     wrong = [(case, a, b) for case, a, b in zip(cases_of(state), got, want, strict=True) if a != b]
-    if wrong:  # the host's timers may have run in between: only what differs twice counts
-        again = run_in_netns(lambda: on_host(state, reasons))
-        wrong = [(case, a, b) for case, a, b in zip(cases_of(state), got, again, strict=True) if a != b]
     assert not wrong, f"{len(wrong)} of {len(got)}: " + "".join(f"\n{case}\n  twin {a}\n  host {b}" for case, a, b in wrong[:12])

@@ -4,12 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.netns import run_in_netns
-from tests.tcpwire import HostWire, TwinWire, Wire
+from tests.tcpwire import HostWire, TwinWire, Wire, on_host
 
 SYN = {"mss": 1000, "sack_ok": True, "wscale": 7}
 Result = list[object]
-HOST_RUNS = 3
 
 
 def handshake(w: Wire) -> Result:
@@ -459,14 +457,6 @@ SCENARIOS: list[Callable[[Wire], Result]] = [
 ]
 
 
-def on_host(scenario: Callable[[Wire], Result]) -> Result:
-    wire = HostWire()
-    try:
-        return scenario(wire)
-    finally:
-        wire.stop()
-
-
 def same(a: object, b: object, tolerance_ms: float = 25.0) -> bool:
     """Compare results; instants, the floats, may differ a little."""
     if isinstance(a, float) and isinstance(b, float):
@@ -482,9 +472,5 @@ def same(a: object, b: object, tolerance_ms: float = 25.0) -> bool:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda f: f.__name__)
 def test_the_twin_answers_as_the_live_kernel(scenario: Callable[[Wire], Result]) -> None:
     got = scenario(TwinWire())
-    want: Result = []
-    for _ in range(HOST_RUNS):  # the host's instants shift under load
-        want = run_in_netns(lambda: on_host(scenario))
-        if same(got, want):
-            return
-    raise AssertionError(f"\n twin {got}\n host {want}")
+    want = on_host(scenario, HostWire)
+    assert same(got, want), f"\n twin {got}\n host {want}"

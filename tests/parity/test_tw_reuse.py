@@ -12,7 +12,7 @@ from tests.netns import run_in_netns
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-DELAY_MS = 100
+DELAY_MS = 1000  # long enough for a busy machine to connect before
 ADDRESS = ADDRESSES[1]
 PLAIN = Config(ADDRESS, 0, 0, "")
 PORTS = (40000, 40001)

@@ -312,6 +312,7 @@ def test_blocking_receive_wakes_for_data_timeout_and_close(type_: int) -> None:
         begin = k.now_ms()
         out += [k.recv(b, 9), 25 < k.now_ms() - begin < 1500]
         if type_ != DGRAM:
+            k.setsockopt(b, 1, 20, bytes(16))
             k.later(10, lambda other: other.close(a))
             out.append(k.recv(b, 9))
         return out
@@ -362,7 +363,7 @@ def test_blocking_send_waits_for_the_reader(type_: int) -> None:
         while k.send(a, b"x" * 1000, DONTWAIT) == 1000:
             pass
         k.later(20, lambda other: [other.recv(b, 1000) for _ in range(80)])
-        out = [k.poll(a), k.send(a, b"y" * 1000), k.poll(b, 0, 50)]
+        out = [k.poll(a), k.send(a, b"y" * 1000), k.poll(b, 0, 300)]
         while k.send(a, b"x" * 1000, DONTWAIT) == 1000:
             pass
         k.setsockopt(a, 1, 21, (0).to_bytes(8, "little") + (20000).to_bytes(8, "little"))
@@ -386,7 +387,7 @@ def test_poll_waits_for_data_room_and_hangup(type_: int) -> None:
         k.later(20, lambda other: [other.recv(b, 1000, DONTWAIT) for _ in range(300)])
         out.append(k.poll(a, 4, 2000))
         k.later(20, lambda other: other.close(b))
-        return [*out, k.poll(a, 1, 100)]
+        return [*out, k.poll(a, 1, 5000)]
 
     same(program)
 

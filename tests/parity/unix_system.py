@@ -23,7 +23,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests.netns import run_in_netns
+from tests.asleep import wait_for_thread
+from tests.netns import run_in_netns, run_promptly
 from twinsock.kernel.boot import start_kernel
 from twinsock.kernel.fs import namei
 from twinsock.kernel.fs.eventfd import sys_eventfd2
@@ -256,6 +257,7 @@ class Host(System):
         self.hits: list[int] = []
         self.epolls: dict[int, select.epoll] = {}
         self.threads: list[threading.Thread] = []
+        run_promptly()
         signal.signal(signal.SIGPIPE, self._on_signal)
         signal.signal(signal.SIGURG, self._on_signal)
         signal.signal(signal.SIGIO, self._on_signal)
@@ -440,9 +442,16 @@ class Host(System):
         return sorted(set(self.hits))
 
     def later(self, delay_ms: int, func: Callable[[System], object]) -> None:
-        timer = threading.Timer(delay_ms / 1000, func, [self])
-        timer.start()
-        self.threads.append(timer)
+        caller = threading.get_native_id()
+
+        def act() -> None:
+            time.sleep(delay_ms / 1000)
+            wait_for_thread(caller)  # on a busy machine it may come late to the call that sleeps
+            func(self)
+
+        thread = threading.Thread(target=act)
+        thread.start()
+        self.threads.append(thread)
 
     def now_ms(self) -> float:
         return time.monotonic() * 1000

@@ -7,12 +7,13 @@ import socket
 import struct
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.netns import run_in_netns
-from tests.scenario.tool_kit import LOOPBACK, become_nobody, child, here, listening, tool, tool_text
+from tests.scenario.tool_kit import LOOPBACK, become_nobody, child, here, listening, tool, tool_text, until
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -156,7 +157,7 @@ def test_a_listener_that_a_child_of_another_program_has_is_told() -> None:
             os.set_inheritable(sock.fileno(), True)
             heir = subprocess.Popen([sleep, "60"], close_fds=False)
             try:
-                time.sleep(0.1)
+                assert until(lambda: Path(f"/proc/{heir.pid}/comm").read_text() == "sleep\n")
                 row = leaks(str(heir.pid))
             finally:
                 heir.kill()

@@ -2,13 +2,12 @@
 
 import errno
 import socket
-import time
 from typing import Any
 
 import pytest
 
 from tests.netns import run_in_netns
-from tests.scenario.tool_kit import LOOPBACK, become_nobody, child, here, listening, tool, tool_text, write
+from tests.scenario.tool_kit import LOOPBACK, become_nobody, child, here, listening, tool, tool_text, until, write
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
@@ -148,6 +147,7 @@ def test_time_wait_counts_as_the_sysctl_says(reuse: int, waiting_helps: bool) ->
     def body() -> None:
         write(RANGE, "40000 40003")
         write("/proc/sys/net/ipv4/tcp_tw_reuse", str(reuse))
+        write("/proc/sys/net/ipv4/tcp_tw_reuse_delay", "3000")
         server = listening(64, address=SERVER)
         kept: list[socket.socket] = []
         for _ in range(2):
@@ -158,7 +158,7 @@ def test_time_wait_counts_as_the_sysctl_says(reuse: int, waiting_helps: bool) ->
             served.recv(1)
             served.close()
         assert left_for(*SERVER) == 2
-        time.sleep(1.3)
+        until(lambda: left_for(*SERVER) == 4, 10 if waiting_helps else 3.3)
         predicted = left_for(*SERVER)
         assert predicted == (4 if waiting_helps else 2)
         (one,) = ports("--to", f"{LOOPBACK}:7000")["destinations"]

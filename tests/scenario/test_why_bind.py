@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -161,7 +162,7 @@ def test_a_socket_tied_to_an_interface_refuses_one_without_and_passes_another_in
 
 def test_a_listener_in_another_namespace_is_no_conflict_and_is_named() -> None:
     with fresh_netns() as there, fresh_netns() as here:
-        command = ["python3", "-c", "import socket,time;s=socket.create_server(('',8080));print('up',flush=True);time.sleep(30)"]
+        command = [sys.executable, "-Sc", "import socket,time;s=socket.create_server(('',8080));print('up',flush=True);time.sleep(600)"]
         server = subprocess.Popen(command, preexec_fn=there.enter, stdout=subprocess.PIPE)
         try:
             assert server.stdout is not None

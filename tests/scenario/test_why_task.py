@@ -169,7 +169,7 @@ def test_waiting_ends_when_the_address_is_free(in_netns: Runner) -> None:
         with contextlib.closing(sock):
             signal.signal(signal.SIGUSR1, lambda *_: sock.close())
             subprocess.Popen([sys.executable, "-c", helper])
-            answer = why("8080", "--wait", "10", prove=False)
+            answer = why("8080", "--wait", "30", prove=False)
             assert answer["result"] == "ok"
         with bound("0.0.0.0", 8080) as again:
             answer = why(str(port_of(again)), "--wait", "0.1", prove=False)

@@ -15,6 +15,7 @@ from twinsock.ui import cli
 LOOPBACK = "127.0.0.1"
 NOBODY = 65534
 RST, SYN = 4, 2
+SYN_SENT = 2
 
 
 def tool(*argv: str) -> dict[str, Any]:
@@ -94,6 +95,13 @@ def connecting(server: socket.socket, count: int) -> list[socket.socket]:
         clients.append(client)
     drain_loopback()
     return clients
+
+
+def give_up(clients: list[socket.socket]) -> None:
+    """Close the clients that got no answer to their SYN, so that they do not send it again."""
+    for client in clients:
+        if client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == SYN_SENT:
+            client.close()
 
 
 def send_segment(port: int, flags: int) -> None:

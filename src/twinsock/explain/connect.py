@@ -148,7 +148,7 @@ def _no_port(report: Report, snapshot: Snapshot, errno: int, path: list[str]) ->
     _fail(report, errno, "range-exhausted", sentence, path)
     offer_range(report, snapshot)
     if waiting and snapshot.sysctls.tcp_tw_reuse != 1:
-        text = "lets new connections take ports whose TIME_WAIT is older than a second"
+        text = f"lets new connections take ports whose TIME_WAIT is older than {snapshot.sysctls.tcp_tw_reuse_delay_ms:,} ms"
         report.remedies.append(Remedy("sysctl -w net.ipv4.tcp_tw_reuse=1", text, False))
     report.remedies.append(Remedy("keep connections open and use them again", "each closed one occupies its port for 60 s", False))
 

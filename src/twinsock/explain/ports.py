@@ -78,6 +78,7 @@ class RangeTwin(AdoptedHost):
         self.net = self._net()
         self.net.kernel.clock.now_ns = _MINUTE_NS
         self.net.ipv4.sysctl_tcp_tw_reuse = snapshot.sysctls.tcp_tw_reuse
+        self.net.ipv4.sysctl_tcp_tw_reuse_delay = snapshot.sysctls.tcp_tw_reuse_delay_ms
         self._load(self.net, snapshot.question, snapshot.flags, frozenset())
         low, high = snapshot.sysctls.port_range
         # Of three ports the walk starts at the first or second and ends there; of more, each walk leaves another one out.
@@ -181,7 +182,7 @@ def judge(use: PortUse, to: bool) -> list[Finding]:
 def _offer(finding: Finding, use: PortUse, one: Destination) -> None:
     """Say what gives a destination more ports."""
     if one.time_wait:
-        text = f"{one.time_wait} of them are in TIME_WAIT: lets connect() take those that are older than a second"
+        text = f"{one.time_wait} of them are in TIME_WAIT: lets connect() take those that are older than tcp_tw_reuse_delay"
         finding.help("sysctl -w net.ipv4.tcp_tw_reuse=1", text)
     _offer_range(finding, use)
     finding.help("another source address, or another port or address of the server", "each pair has a range of its own")

@@ -120,6 +120,7 @@ class AdoptedHost:
         net = self._net()
         net.kernel.clock.now_ns = _MINUTE_NS
         net.ipv4.sysctl_tcp_tw_reuse = snapshot.sysctls.tcp_tw_reuse
+        net.ipv4.sysctl_tcp_tw_reuse_delay = snapshot.sysctls.tcp_tw_reuse_delay_ms
         from twinsock.kernel.net.ipv4.inet_hash_connect import inet_hash_connect
         from twinsock.kernel.net.ipv4.udp_table import udp_autobind
 

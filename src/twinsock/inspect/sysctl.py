@@ -59,6 +59,7 @@ class BindSysctls:
         self.disable_ipv6 = 0  # net.ipv6.conf.all.disable_ipv6
         self.somaxconn = 4096
         self.tcp_tw_reuse = 2
+        self.tcp_tw_reuse_delay_ms = 1000
         self.tcp_fin_timeout = 60
         self.tcp_max_tw_buckets = 0
         self.tcp_l3mdev_accept = 0
@@ -76,6 +77,7 @@ _NUMBERS = (
     ("nonlocal_bind", "net/ipv4/ip_nonlocal_bind"),
     ("somaxconn", "net/core/somaxconn"),
     ("tcp_tw_reuse", "net/ipv4/tcp_tw_reuse"),
+    ("tcp_tw_reuse_delay_ms", "net/ipv4/tcp_tw_reuse_delay"),
     ("tcp_fin_timeout", "net/ipv4/tcp_fin_timeout"),
     ("tcp_max_tw_buckets", "net/ipv4/tcp_max_tw_buckets"),
     ("tcp_l3mdev_accept", "net/ipv4/tcp_l3mdev_accept"),
