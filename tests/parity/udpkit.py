@@ -2,6 +2,7 @@
 
 import struct
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from twinsock.uapi import snmp
@@ -86,7 +87,10 @@ def add_veth(env: Any, name: str, address: str, prefix: int) -> int:
     """Give the namespace a device `name` (half of a veth pair, both up) with an IPv4 or IPv6 address; return its index."""
     if env.kind == "host":
         _ip(f"link add {name} type veth peer name {name}p")
-        _ip(f"link set {name} up")
+        # IPv6 would report the groups of its own addresses, and look for others that have them, a random time later.
+        for end in (name, name + "p") if ":" not in address else (name + "p",):
+            Path(f"/proc/sys/net/ipv6/conf/{end}/disable_ipv6").write_text("1")
+        _ip(f"link set {name} addrgenmode none up")
         _ip(f"link set {name}p up")
         _ip(f"addr add {address}/{prefix} dev {name}{' nodad' if ':' in address else ''}")
         import socket
