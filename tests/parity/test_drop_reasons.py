@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.dropwire import HostDrops, HostReasons, TwinDrops
-from tests.netns import run_in_netns
-from tests.tcpwire import LOCAL, PORT, REMOTE
+from tests.tcpwire import LOCAL, PORT, REMOTE, on_host
 from twinsock.wire.ip import Iphdr
 from twinsock.wire.l4 import pseudo_sum4
 from twinsock.wire.tcp import TCPHDR_SYN, Tcphdr, emit
@@ -181,16 +180,8 @@ def reasons() -> Iterator[HostReasons]:
     reasons.close()
 
 
-def on_host(scene: Scene, reasons: HostReasons) -> list[list[str]]:
-    wire = HostDrops(reasons)
-    try:
-        return scene(wire)
-    finally:
-        wire.stop()
-
-
 @pytest.mark.root
 @pytest.mark.needs("ip", "sysctl")
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_reason_is_linux_s(scene: Scene, reasons: HostReasons) -> None:
-    assert scene(TwinDrops()) == run_in_netns(on_host, scene, reasons)
+    assert scene(TwinDrops()) == on_host(scene, lambda: HostDrops(reasons))
