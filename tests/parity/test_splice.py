@@ -72,6 +72,52 @@ def splice_combinations(env: Any) -> Any:
     return out
 
 
-@pytest.mark.parametrize("program", [memory_files, sendfile_combinations, splice_combinations], ids=lambda program: program.__name__)
+def splice_of_a_tcp_socket(env: Any) -> Any:
+    """Splicing stops before the urgent byte, wherever that is kept, and the socket's own O_NONBLOCK decides about waiting."""
+    os, socket = env.os, env.socket
+    out: list[Any] = []
+    r, w = os.pipe()
+    for inline in (0, 1):
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        out.append(attempt(os.splice, listener.fileno(), w, 10))
+        listener.listen(1)
+        out.append(attempt(os.splice, listener.fileno(), w, 10))
+        client = socket.create_connection(listener.getsockname())
+        server = listener.accept()[0]
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, inline)
+        for data, flags in ((b"abc", 0), (b"X", socket.MSG_OOB), (b"defgh", 0)):
+            client.send(data, flags)
+        env.yield_now()
+        splice = lambda size, flags=0, server=server: attempt(os.splice, server.fileno(), w, size, None, None, flags)  # noqa: E731
+        out += [splice(2), splice(10), splice(10), splice(10, 2), os.read(r, 100)]
+        server.setblocking(False)
+        out += [
+            splice(10),
+            attempt(server.recv, 10, socket.MSG_OOB),
+            splice(10),
+            attempt(server.recv, 2),
+            splice(2),
+            splice(100),
+            os.read(r, 9),
+        ]
+        out += [splice(10), splice(10, 2)]
+        server.settimeout(None)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bytes(8) + (20_000).to_bytes(8, "little"))
+        out += [splice(10), splice(10, 2)]
+        client.send(b"more")
+        client.send(b"Y", socket.MSG_OOB)
+        client.shutdown(1)
+        env.yield_now()
+        out += [splice(10), splice(10), attempt(server.recv, 10), splice(10), os.read(r, 100)]
+        server.close()
+        client.close()
+    return out
+
+
+PROGRAMS = [memory_files, sendfile_combinations, splice_combinations, splice_of_a_tcp_socket]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
 def test_twin_and_host_agree_on_moving_bytes(program: Any) -> None:
     assert_parity(program)

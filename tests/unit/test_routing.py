@@ -14,7 +14,7 @@ from twinsock.kernel.time.timer import Clock
 from twinsock.uapi import snmp
 from twinsock.uapi.errno import EADDRNOTAVAIL, EEXIST, EHOSTUNREACH, EINVAL, ENETUNREACH, ENODEV, ESRCH
 from twinsock.uapi.netlink import NLM_F_CREATE, NLM_F_REPLACE
-from twinsock.uapi.rtnetlink import IFA_F_TENTATIVE, NUD_STALE, RTAX_MTU, RTN_BROADCAST, RTN_LOCAL, RTN_UNICAST, RTN_UNREACHABLE
+from twinsock.uapi.rtnetlink import IFA_F_TENTATIVE, NUD_STALE, RTAX_MAX, RTAX_MTU, RTN_BROADCAST, RTN_LOCAL, RTN_UNICAST, RTN_UNREACHABLE
 from twinsock.wire.icmp import Icmphdr
 from twinsock.wire.ip import Iphdr, parse_addr
 from twinsock.wire.udp import Udphdr
@@ -99,6 +99,12 @@ def test_routes_are_added_replaced_and_deleted_with_linux_errnos() -> None:
     assert fib_newroute(net, replaced) == 0
     rt = ip_route_output_flow(net, Flowi4(parse_addr("192.0.2.1")), None)[1]
     assert rt is not None and rt.rt_gateway == parse_addr("10.0.0.3")
+    replaced.metrics = [0] * (RTAX_MAX + 1)
+    replaced.metrics[RTAX_MTU] = 1400
+    assert fib_newroute(net, replaced) == 0
+    assert not rt.check()
+    rt = ip_route_output_flow(net, Flowi4(parse_addr("192.0.2.1")), None)[1]
+    assert rt is not None and rt.mtu == 1400
     assert fib_newroute(net, route("192.0.2.1", 24, "10.0.0.2")) == -EINVAL
     assert fib_newroute(net, route("198.51.100.0", 24, "172.16.0.1")) == -ENETUNREACH
     assert fib_newroute(net, route("198.51.100.0", 24, oif=77)) == -ENODEV

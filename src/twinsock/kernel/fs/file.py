@@ -90,6 +90,10 @@ class File:
         """write(2): bytes or -errno."""
         return -EINVAL
 
+    def splice_read(self, task: Task, count: int, flags: int) -> tuple[int, bytes]:
+        """Give splice(2) up to `count` bytes; `flags` are the call's."""
+        return self.read(task, count)
+
     def pread(self, task: Task, count: int, pos: int) -> tuple[int, bytes]:
         """pread(2)."""
         return -ESPIPE, b""

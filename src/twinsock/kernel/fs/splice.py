@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from twinsock.kernel.fs.file import FMODE_READ, FMODE_WRITE, File, fget, fput
 from twinsock.kernel.fs.pipe import PipeBuffer, PipeFile
-from twinsock.kernel.fs.select import vfs_poll
 from twinsock.kernel.sched.wait import TaskWait
 from twinsock.uapi.errno import EAGAIN, EBADF, EINVAL, EPIPE, ERESTARTSYS, ESPIPE
 from twinsock.uapi.fcntl import O_APPEND, O_NONBLOCK
@@ -167,10 +166,8 @@ def _file_to_pipe(task: Task, in_file: File, out_pipe: PipeFile, args: SpliceArg
     if args.off_in is not None:
         ret, data = in_file.pread(task, size, args.off_in[0])
         args.off_in[0] += max(ret, 0)
-    elif args.flags & SPLICE_F_NONBLOCK and not in_file.is_regular() and not vfs_poll(in_file, None) & 0x41:
-        return -EAGAIN
     else:
-        ret, data = in_file.read(task, size)
+        ret, data = in_file.splice_read(task, size, args.flags)
     if ret <= 0:
         return ret
     for start in range(0, len(data), 4096):

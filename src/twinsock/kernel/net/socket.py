@@ -49,7 +49,7 @@ from twinsock.uapi.errno import (
     ENOENT,
     ENOTSOCK,
 )
-from twinsock.uapi.fcntl import O_NONBLOCK, O_RDWR
+from twinsock.uapi.fcntl import O_NONBLOCK, O_RDWR, SPLICE_F_NONBLOCK
 from twinsock.uapi.socket import (
     AF_INET,
     AF_MAX,
@@ -125,6 +125,15 @@ class SocketFile(File):
     def read(self, task: Task, count: int) -> tuple[int, bytes]:
         """read(2)."""
         return sock_read_iter(task, self, count)
+
+    def splice_read(self, task: Task, count: int, flags: int) -> tuple[int, bytes]:
+        """sock_splice_read()."""
+        msg = Msghdr()
+        msg.size = count
+        sock = self.sock
+        dontwait = self.f_flags & O_NONBLOCK or (flags & SPLICE_F_NONBLOCK and sock.ops.splice_obeys_nonblock)
+        ret = sock.ops.splice_read(task, sock, msg, MSG_DONTWAIT if dontwait else 0)
+        return (ret, b"") if ret < 0 else (ret, b"".join(msg.chunks))
 
     def write(self, task: Task, data: bytes) -> int:
         """write(2)."""

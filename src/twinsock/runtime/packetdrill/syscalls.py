@@ -97,7 +97,7 @@ def _check_result(event: SyscallEvent, ret: int) -> str:
     if ret >= 0:
         same = expected == ret or (expected >= 0 and event.name in _FD_MAKERS)
         return "" if same else f"result: expected {wanted}, got {got}"
-    if expected >= 0 or (event.errno and constant(event.errno) != -ret):
+    if expected != -1 or (event.errno and constant(event.errno) != -ret):
         return f"result: expected {wanted}, got {got}"
     return ""
 

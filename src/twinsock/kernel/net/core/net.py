@@ -112,6 +112,7 @@ class ProtoOps:
 
     family = 0
     has_peek_off = False  # it has a set_peek_off operation
+    splice_obeys_nonblock = False  # splice(2) does not wait with SPLICE_F_NONBLOCK; else only the file's O_NONBLOCK counts
     custom_sol_socket = False  # setsockopt(2) at SOL_SOCKET is the family's business (SOCK_CUSTOM_SOCKOPT)
 
     def release(self, task: Task | None, sock: Socket) -> int:
@@ -178,6 +179,10 @@ class ProtoOps:
     def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
         """recvmsg(2): bytes delivered or -errno."""
         return -EOPNOTSUPP
+
+    def splice_read(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
+        """splice(2) from the socket: bytes delivered or -errno; `flags` may be MSG_DONTWAIT."""
+        return self.recvmsg(task, sock, msg, flags)
 
     def mmap(self, task: Task, sock: Socket, prot: int) -> int:
         """mmap(2)."""

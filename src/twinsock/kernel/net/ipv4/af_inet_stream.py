@@ -28,7 +28,7 @@ from twinsock.kernel.net.ipv4.inet_sock import (
     INET_FLAGS_DEFER_CONNECT,
 )
 from twinsock.kernel.net.ipv4.ip_cmsg import ip_recv_error
-from twinsock.kernel.net.ipv4.tcp import tcp_ioctl, tcp_poll, tcp_recvmsg, tcp_sendmsg
+from twinsock.kernel.net.ipv4.tcp import tcp_ioctl, tcp_poll, tcp_recvmsg, tcp_sendmsg, tcp_splice_read
 from twinsock.kernel.net.ipv4.tcp_sock import TcpRequestSock, TcpSock
 from twinsock.kernel.net.ipv4.tcp_sockopt import tcp_set_rcvlowat, tcp_stream_getsockopt, tcp_stream_setsockopt
 from twinsock.kernel.sched.task import sock_intr_errno
@@ -127,6 +127,10 @@ class InetStreamOps(InetOps):
     def sendmsg(self, task: Task, sock: Socket, msg: Msghdr) -> int:
         """inet_sendmsg()."""
         return tcp_sendmsg(task, tcp_sk(sock), msg)
+
+    def splice_read(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
+        """tcp_splice_read()."""
+        return tcp_splice_read(task, tcp_sk(sock), msg, flags)
 
     def recvmsg(self, task: Task, sock: Socket, msg: Msghdr, flags: int) -> int:
         """inet_recvmsg()."""

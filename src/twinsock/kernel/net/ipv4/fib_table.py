@@ -419,7 +419,13 @@ def _type_error(type_: int) -> int:
 
 def _same_route(a: FibInfo, b: FibInfo) -> bool:
     return (
-        a.type == b.type and a.scope == b.scope and a.dev is b.dev and a.gw == b.gw and a.prefsrc == b.prefsrc and a.protocol == b.protocol
+        a.type == b.type
+        and a.scope == b.scope
+        and a.dev is b.dev
+        and a.gw == b.gw
+        and a.prefsrc == b.prefsrc
+        and a.protocol == b.protocol
+        and a.metrics == b.metrics
     )
 
 

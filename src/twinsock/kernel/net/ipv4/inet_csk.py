@@ -112,7 +112,9 @@ class InetCsk(InetConnectionSock):
     mtup_enabled = False
     mtup_search_high = 0
     mtup_search_low = 0
-    mtup_probe_size = 0
+    mtup_probe_size = 0  # of the probe that is under way, 0: none
+    mtup_probe_seq_start = 0
+    mtup_probe_seq_end = 0
     mtup_probe_timestamp = 0
 
     def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:

@@ -33,16 +33,14 @@ from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_DEFER_CONNECT
 from twinsock.kernel.net.ipv4.tcp_control import tcp_send_ack
 from twinsock.kernel.net.ipv4.tcp_data import tcp_epollin_ready, tcp_rcv_space_adjust, tcp_unset_owner_r
 from twinsock.kernel.net.ipv4.tcp_output import (
-    sk_stream_is_writeable,
-    sk_stream_write_space,
     tcp_push_one,
     tcp_push_pending_frames,
     tcp_receive_window,
     tcp_send_mss,
     tcp_slow_start_after_idle_check,
-    tcp_stream_memory_free,
     tcp_window_to_offer,
 )
+from twinsock.kernel.net.ipv4.tcp_sndbuf import sk_stream_is_writeable, sk_stream_write_space, tcp_stream_memory_free
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
     SKB_TRUESIZE_HEAD,
@@ -431,6 +429,19 @@ def tcp_recvmsg(task: Task, sk: TcpSock, msg: Msghdr, flags: int) -> int:
     release_sock(sk)
     if call is not None and ret >= 0:
         tcp_recv_cmsgs(sk, msg, call.stamp_skb, tcp_inq_hint(sk) if sk.recvmsg_inq else -1)
+    return ret
+
+
+def tcp_splice_read(task: Task, sk: TcpSock, msg: Msghdr, flags: int) -> int:
+    """Give splice(2) what is there before the urgent byte, whose place it never passes: bytes delivered or -errno."""
+    lock_sock(sk)
+    if sk.sk_state == TCP_LISTEN:
+        ret = -ENOTCONN
+    elif sk.urg_data and sk.urg_seq == sk.copied_seq and sk.sk_receive_queue:
+        _stop, ret = _must_stop(task, sk, _Reading(sk, msg, flags), sock_rcvtimeo(sk, bool(flags & MSG_DONTWAIT)))
+    else:
+        ret = _recv_loop(task, sk, _Reading(sk, msg, flags))
+    release_sock(sk)
     return ret
 
 

@@ -51,7 +51,7 @@ from twinsock.kernel.net.ipv4.tcp_recovery import (
     tcp_remove_reno_sacks,
     tcp_skb_spurious_retrans,
 )
-from twinsock.kernel.net.ipv4.tcp_retransmit import tcp_clamp_probe0_to_user_timeout, tcp_xmit_retransmit_queue
+from twinsock.kernel.net.ipv4.tcp_retransmit import tcp_clamp_probe0_to_user_timeout, tcp_mtup_probe_success, tcp_xmit_retransmit_queue
 from twinsock.kernel.net.ipv4.tcp_rto import (
     tcp_min_rtt,
     tcp_probe0_when,
@@ -537,6 +537,8 @@ def tcp_clean_rtx_queue(sk: TcpSock, ack_skb: TcpSkb, prior_fack: int, prior_snd
     rtt_update = tcp_ack_update_rtt(sk, flag | got.flag, seq_rtt_us, sack_rtt_us, ca_rtt_us, rs)
     if got.flag & FLAG_ACKED:
         got.flag |= FLAG_SET_XMIT_TIMER
+        if sk.mtup_probe_size and not after(sk.mtup_probe_seq_end, sk.snd_una):
+            tcp_mtup_probe_success(sk)
         if not sk.rx_opt.sack_ok:
             tcp_remove_reno_sacks(sk, got.pkts_acked, ece_ack)
             if got.flag & FLAG_RETRANS_DATA_ACKED:

@@ -23,9 +23,9 @@ from twinsock.kernel.net.ipv4.tcp_output import (
     tcp_queue_skb,
     tcp_sync_mss,
     tcp_transmit_skb,
-    tcp_under_memory_pressure,
 )
 from twinsock.kernel.net.ipv4.tcp_rto import tcp_reset_xmit_timer, tcp_timeout_init
+from twinsock.kernel.net.ipv4.tcp_sndbuf import tcp_under_memory_pressure
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
     SKB_TRUESIZE_HEAD,

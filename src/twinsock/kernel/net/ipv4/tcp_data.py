@@ -31,16 +31,15 @@ from twinsock.kernel.net.ipv4.inet_csk import (
 from twinsock.kernel.net.ipv4.tcp_control import tcp_send_ack, tcp_send_delayed_ack
 from twinsock.kernel.net.ipv4.tcp_output import (
     tcp_adjust_rcv_ssthresh,
-    tcp_check_space,
     tcp_current_mss,
     tcp_push_pending_frames,
     tcp_receive_window,
     tcp_space,
     tcp_space_from_win,
-    tcp_under_memory_pressure,
     tcp_win_from_space,
     tcp_window_to_offer,
 )
+from twinsock.kernel.net.ipv4.tcp_sndbuf import tcp_check_space, tcp_under_memory_pressure
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
     SKB_TRUESIZE_HEAD,

@@ -34,14 +34,7 @@ from twinsock.kernel.net.ipv4.tcp_data import (
     tcp_urg,
 )
 from twinsock.kernel.net.ipv4.tcp_minisocks import tcp_check_req
-from twinsock.kernel.net.ipv4.tcp_output import (
-    tcp_full_space,
-    tcp_init_cwnd,
-    tcp_mtup_init,
-    tcp_receive_window,
-    tcp_sndbuf_expand,
-    tcp_sync_mss,
-)
+from twinsock.kernel.net.ipv4.tcp_output import tcp_full_space, tcp_init_cwnd, tcp_mtup_init, tcp_receive_window, tcp_sync_mss
 from twinsock.kernel.net.ipv4.tcp_recovery import FLAG_DATA, FLAG_NO_CHALLENGE_ACK, FLAG_SLOWPATH, FLAG_UPDATE_TS_RECENT
 from twinsock.kernel.net.ipv4.tcp_rto import (
     TCP_TIMEOUT_FALLBACK_S,
@@ -52,6 +45,7 @@ from twinsock.kernel.net.ipv4.tcp_rto import (
     tcp_update_pacing_rate,
     tcp_update_rtt_min,
 )
+from twinsock.kernel.net.ipv4.tcp_sndbuf import tcp_sndbuf_expand
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
     TCP_ECN_OK,

@@ -5,8 +5,6 @@ acknowledgements are in tcp_control.py; left out: TCP small queues (D-tcp-1)."""
 
 from __future__ import annotations
 
-from twinsock.kernel.net.core.net import SOCK_NOSPACE
-from twinsock.kernel.net.core.sock import SOCK_SNDBUF_LOCK
 from twinsock.kernel.net.ipv4.inet_csk import (
     ICSK_ACK_NOMEM,
     ICSK_TIME_LOSS_PROBE,
@@ -22,6 +20,7 @@ from twinsock.kernel.net.ipv4.tcp_cong import (
     tcp_is_cwnd_limited,
 )
 from twinsock.kernel.net.ipv4.tcp_rto import tcp_check_probe_timer, tcp_min_rtt, tcp_rearm_rto, tcp_schedule_loss_probe
+from twinsock.kernel.net.ipv4.tcp_sndbuf import sk_nospace, tcp_check_space, tcp_under_memory_pressure
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
     SKB_TRUESIZE_HEAD,
@@ -59,7 +58,6 @@ from twinsock.kernel.net.ipv4.tcp_state import (
 )
 from twinsock.kernel.net.ipv4.tcp_timestamp import tcp_tx_stamps
 from twinsock.uapi.errno import ENOMEM
-from twinsock.uapi.poll import POLLOUT, POLLWRNORM
 from twinsock.uapi.rtnetlink import RTAX_INITCWND
 from twinsock.uapi.snmp import (
     LINUX_MIB_TCPACKCOMPRESSED,
@@ -87,7 +85,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 MAX_TCP_OPTION_SPACE: Final = 40
-MAX_TCP_HEADER: Final = 256
+TCP_MTU_PROBE_CWND_MIN: Final = 11
 INET_ECN_ECT_0: Final = 2
 INET_ECN_MASK: Final = 3
 
@@ -119,11 +117,6 @@ def tcp_receive_window(sk: TcpSock) -> int:
     """Return what is left of the window last advertised."""
     win = (sk.rcv_wup + sk.rcv_wnd - sk.rcv_nxt) & M32
     return 0 if win > 0x7FFFFFFF else win
-
-
-def tcp_under_memory_pressure(sk: TcpSock) -> bool:
-    """Tell whether all TCP sockets together use more than tcp_mem[1]."""
-    return bool(sk.sk_prot.counters.memory_pressure)
 
 
 def tcp_adjust_rcv_ssthresh(sk: TcpSock) -> None:
@@ -270,7 +263,7 @@ def tcp_current_mss(sk: TcpSock) -> int:
 
 def tcp_xmit_size_goal(sk: TcpSock, mss_now: int, large_allowed: bool) -> int:
     """Return how large a segment of the write queue may grow: a whole number of MSS up to half the peer's window."""
-    if not large_allowed or not sk.sk_can_gso:
+    if not large_allowed:
         return mss_now
     new_size_goal = tcp_bound_to_half_wnd(sk, sk.sk_gso_max_size)
     size_goal = sk.xmit_size_goal_segs * mss_now
@@ -849,6 +842,12 @@ def tcp_write_xmit(sk: TcpSock, mss_now: int, nonagle: int, push_one: int) -> bo
     is_cwnd_limited = False
     is_rwnd_limited = False
     tcp_mstamp_refresh(sk)
+    if not push_one:
+        probed = tcp_mtu_probe(sk)
+        if probed == 0:
+            return False
+        if probed > 0:
+            sent_pkts = 1
     max_segs = tcp_tso_segs(sk, mss_now)
     skb = sk.sk_write_queue.head
     while skb is not None:
@@ -889,6 +888,80 @@ def tcp_write_xmit(sk: TcpSock, mss_now: int, nonagle: int, push_one: int) -> bo
     return not sk.packets_out and sk.sk_write_queue.head is not None
 
 
+# ---- probing for a larger path MTU, RFC 4821
+
+
+def tcp_mtu_probe(sk: TcpSock) -> int:
+    """Send one segment larger than the MSS when the search says so: 1 sent, 0 wait for room, -1 go on as usual."""
+    if not sk.mtup_enabled or sk.mtup_probe_size or sk.icsk_ca_state != TCP_CA_OPEN or sk.snd_cwnd < TCP_MTU_PROBE_CWND_MIN:
+        return -1
+    if sk.selective_acks or sk.duplicate_sack is not None:
+        return -1
+    mss_now = tcp_current_mss(sk)
+    probe_size = tcp_mtu_to_mss(sk, (sk.mtup_search_high + sk.mtup_search_low) >> 1)
+    interval = sk.mtup_search_high - sk.mtup_search_low
+    if probe_size > tcp_mtu_to_mss(sk, sk.mtup_search_high) or interval < sk.sk_net.ipv4.sysctl_tcp_probe_threshold:
+        _tcp_mtu_check_reprobe(sk)
+        return -1
+    # enough must follow the probe to notice its loss without a timeout
+    size_needed = probe_size + (sk.reordering + 1) * sk.mss_cache
+    if (sk.write_seq - sk.snd_nxt) & M32 < size_needed or sk.snd_wnd < size_needed:
+        return -1
+    if after((sk.snd_nxt + size_needed) & M32, tcp_wnd_end(sk)):
+        return 0
+    in_flight = tcp_packets_in_flight(sk)
+    if in_flight + 2 > sk.snd_cwnd:
+        return 0 if in_flight else -1
+    if not _can_coalesce_send_queue_head(sk, probe_size) or tcp_pacing_check(sk):
+        return -1
+    return _send_mtu_probe(sk, mss_now, probe_size)
+
+
+def _tcp_mtu_check_reprobe(sk: TcpSock) -> None:
+    """Reopen the search when the probe interval is over."""
+    now = tcp_jiffies32(sk)
+    if now - sk.mtup_probe_timestamp < sk.sk_net.ipv4.sysctl_tcp_probe_interval * sk.sk_net.kernel.clock.hz:
+        return
+    sk.mtup_probe_size = 0
+    sk.mtup_search_high = sk.rx_opt.mss_clamp + 20 + sk.icsk_af_ops.net_header_len
+    sk.mtup_search_low = tcp_mss_to_mtu(sk, tcp_current_mss(sk))
+    sk.mtup_probe_timestamp = now
+
+
+def _can_coalesce_send_queue_head(sk: TcpSock, length: int) -> bool:
+    """Tell whether the first `length` unsent bytes may travel as one segment."""
+    skb = sk.sk_write_queue.head
+    while skb is not None and length > skb.len:
+        nxt = skb.next
+        if skb.tx_flags or nxt is None or skb.eor or skb.zc is not nxt.zc:
+            return False
+        length -= skb.len
+        skb = nxt
+    return True
+
+
+def _send_mtu_probe(sk: TcpSock, mss_now: int, probe_size: int) -> int:
+    """Cut the probe off the front of the write queue and send it; it costs one segment of the congestion window until it is answered."""
+    skb = sk.sk_write_queue.head
+    assert skb is not None
+    while skb.len < probe_size:
+        before_len = skb.len
+        tcp_grow_skb(sk, skb, probe_size - skb.len)
+        if skb.len == before_len:
+            return -1
+    if skb.len > probe_size and tcp_fragment(sk, sk.sk_write_queue, skb, probe_size, mss_now):
+        return -1
+    tcp_set_skb_tso_segs(skb, skb.len)
+    if tcp_transmit_skb(sk, skb, True):
+        return -1
+    sk.snd_cwnd -= 1
+    tcp_event_new_data_sent(sk, skb)
+    sk.mtup_probe_size = tcp_mss_to_mtu(sk, skb.len)
+    sk.mtup_probe_seq_start = skb.seq
+    sk.mtup_probe_seq_end = skb.end_seq
+    return 1
+
+
 def tcp_push_pending_frames(sk: TcpSock, cur_mss: int, nonagle: int) -> None:
     """__tcp_push_pending_frames(): send what can be sent; arm the zero-window probe timer if nothing could."""
     if sk.sk_state == TCP_CLOSE:
@@ -902,88 +975,7 @@ def tcp_push_one(sk: TcpSock, mss_now: int) -> None:
     tcp_write_xmit(sk, mss_now, TCP_NAGLE_PUSH, 1)
 
 
-# ---- room in the send buffer
-
-
-def sk_nospace(sk: TcpSock) -> bool:
-    """Tell whether somebody found the send buffer full and waits for room."""
-    sock = sk.sk_socket
-    return sock is not None and bool(sock.flags & SOCK_NOSPACE)
-
-
-def tcp_new_space(sk: TcpSock) -> None:
-    """Let an unlocked send buffer grow with the congestion window, and wake writers."""
-    if tcp_should_expand_sndbuf(sk):
-        tcp_sndbuf_expand(sk)
-        sk.snd_cwnd_stamp = tcp_jiffies32(sk)
-    sk_stream_write_space(sk)
-
-
-def sk_stream_write_space(sk: TcpSock) -> None:
-    """Wake writers if a third of the buffer is free."""
-    sock = sk.sk_socket
-    if sock is not None and sk_stream_is_writeable(sk):
-        sock.flags &= ~SOCK_NOSPACE
-        sock.wq.wake_up(POLLOUT | POLLWRNORM)
-
-
-def tcp_should_expand_sndbuf(sk: TcpSock) -> bool:
-    """Tell whether the send buffer limits the connection."""
-    if sk.sk_userlocks & SOCK_SNDBUF_LOCK or tcp_under_memory_pressure(sk):
-        return False
-    return not tcp_packets_in_flight(sk) >= sk.snd_cwnd
-
-
-def tcp_sndbuf_expand(sk: TcpSock) -> None:
-    """Raise the send buffer to what two (for some congestion controls three) windows of full segments cost (sheet 05, 5.1)."""
-    per_mss = max(sk.rx_opt.mss_clamp, sk.mss_cache) + MAX_TCP_HEADER + 320
-    size = 1
-    while size < per_mss:
-        size <<= 1
-    per_mss = size + 256
-    nr_segs = max(TCP_INIT_CWND, sk.snd_cwnd, sk.reordering + 1)
-    ca = sk.ca
-    factor = ca.sndbuf_factor if ca is not None else 2
-    sndmem = factor * nr_segs * per_mss
-    if sk.sk_sndbuf < sndmem:
-        sk.sk_sndbuf = min(sndmem, sk.sk_net.ipv4.sysctl_tcp_wmem[2])
-
-
-def sk_stream_min_wspace(sk: TcpSock) -> int:
-    """Return a third of what is queued: less free memory than that does not wake writers."""
-    return sk.sk_wmem_queued >> 1
-
-
-def sk_stream_wspace(sk: TcpSock) -> int:
-    """Return the free bytes of the send buffer, negative when it is overdrawn."""
-    return sk.sk_sndbuf - sk.sk_wmem_queued
-
-
-def tcp_notsent_lowat(sk: TcpSock) -> int:
-    """Return TCP_NOTSENT_LOWAT, or the sysctl where it is not set."""
-    return sk.notsent_lowat or sk.sk_net.ipv4.sysctl_tcp_notsent_lowat
-
-
-def tcp_stream_memory_free(sk: TcpSock, wake: int) -> bool:
-    """Tell whether the amount of unsent data is below the low-water mark (`wake` 1: below half of it)."""
-    if sk.sk_wmem_queued >= sk.sk_sndbuf:
-        return False
-    notsent = (sk.write_seq - sk.snd_nxt) & M32
-    return notsent << wake < tcp_notsent_lowat(sk)
-
-
-def sk_stream_is_writeable(sk: TcpSock) -> bool:
-    """Tell whether poll(2) may say OUT."""
-    return sk_stream_wspace(sk) >= sk_stream_min_wspace(sk) and tcp_stream_memory_free(sk, 1)
-
-
-def tcp_check_space(sk: TcpSock) -> None:
-    """Wake writers that found the buffer full, once there is room again."""
-    sock = sk.sk_socket
-    if sock is not None and sock.flags & SOCK_NOSPACE:
-        tcp_new_space(sk)
-        if not sock.flags & SOCK_NOSPACE:
-            tcp_chrono_stop(sk, TCP_CHRONO_SNDBUF_LIMITED)
+# ---- queueing
 
 
 def tcp_queue_skb(sk: TcpSock, skb: TcpSkb) -> None:

@@ -22,8 +22,8 @@ from twinsock.kernel.net.ipv4.tcp_cong import (
     tcp_init_cwnd_reduction,
     tcp_set_ca_state,
 )
-from twinsock.kernel.net.ipv4.tcp_output import tcp_fragment
-from twinsock.kernel.net.ipv4.tcp_retransmit import tcp_mark_skb_lost, tcp_xmit_retransmit_queue
+from twinsock.kernel.net.ipv4.tcp_output import tcp_current_mss, tcp_fragment
+from twinsock.kernel.net.ipv4.tcp_retransmit import tcp_mark_skb_lost, tcp_mtup_probe_failed, tcp_xmit_retransmit_queue
 from twinsock.kernel.net.ipv4.tcp_rto import TCP_TIMEOUT_MIN_US, tcp_min_rtt, tcp_rearm_rto
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
@@ -613,6 +613,12 @@ def _alert_in_open(sk: TcpSock, num_dupack: int, flag: int) -> tuple[int, int]:
     if not sk.lost_out:
         tcp_try_to_open(sk, flag)
         return flag, REXMIT_NONE
+    if sk.icsk_ca_state < TCP_CA_CWR and sk.mtup_probe_size and sk.snd_una == sk.mtup_probe_seq_start:
+        # RFC 4821 7.6.2: the loss of a probe does not mean congestion
+        tcp_mtup_probe_failed(sk)
+        sk.snd_cwnd += 1
+        tcp_simple_retransmit(sk)
+        return flag, REXMIT_NONE
     tcp_enter_recovery(sk, ece_ack)
     return flag, REXMIT_LOST
 
@@ -642,16 +648,15 @@ def tcp_process_tlp_ack(sk: TcpSock, ack: int, flag: int) -> None:
 
 def tcp_simple_retransmit(sk: TcpSock) -> None:
     """Send again, without blaming congestion, what is too large for the path, RFC 1191 6.4."""
-    from_lost = sk.lost_out
-    mss = sk.mss_cache
+    mss = tcp_current_mss(sk)
     if sk.syn_data and sk.sk_state == TCP_SYN_SENT:
         mss = -1  # data in the SYN that was too large is sent again whatever its size
     skb = sk.tcp_rtx_queue.head
     while skb is not None:
-        if skb.len > mss:
+        if (skb.gso_size if skb.pcount > 1 else skb.len) > mss:
             tcp_mark_skb_lost(sk, skb)
         skb = skb.next
-    if from_lost == sk.lost_out:
+    if not sk.lost_out:
         return
     if not sk.rx_opt.sack_ok:
         _limit_reno_sacked(sk)

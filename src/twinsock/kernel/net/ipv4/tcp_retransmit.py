@@ -1,6 +1,4 @@
-"""Sending again: retransmissions, tail loss probes, zero-window probes (Linux: net/ipv4/tcp_output.c; RFC 6298, 6675, 8985).
-
-Left out: segments that probe for a larger path MTU (D-tcp-3)."""
+"""Sending again: retransmissions, tail loss probes, zero-window probes (Linux: net/ipv4/tcp_output.c; RFC 6298, 6675, 8985)."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from twinsock.kernel.net.ipv4.inet_csk import (
     ICSK_TIME_REO_TIMEOUT,
     ICSK_TIME_RETRANS,
 )
-from twinsock.kernel.net.ipv4.tcp_cong import tcp_in_cwnd_reduction
+from twinsock.kernel.net.ipv4.tcp_cong import tcp_current_ssthresh, tcp_in_cwnd_reduction
 from twinsock.kernel.net.ipv4.tcp_output import (
     tcp_adjust_pcount,
     tcp_current_mss,
@@ -51,6 +49,8 @@ from twinsock.uapi.snmp import (
     LINUX_MIB_TCPFASTRETRANS,
     LINUX_MIB_TCPLOSSPROBES,
     LINUX_MIB_TCPLOSTRETRANSMIT,
+    LINUX_MIB_TCPMTUPFAIL,
+    LINUX_MIB_TCPMTUPSUCCESS,
     LINUX_MIB_TCPRETRANSFAIL,
     LINUX_MIB_TCPSLOWSTARTRETRANS,
     LINUX_MIB_TCPSYNRETRANS,
@@ -355,15 +355,6 @@ def tcp_clamp_probe0_to_user_timeout(sk: TcpSock, when: int) -> int:
     return min(max(remaining, 2), when)
 
 
-def tcp_simple_retransmit_mark(sk: TcpSock, mss: int) -> None:
-    """Mark segments that are too large for a path as lost."""
-    skb = sk.tcp_rtx_queue.head
-    while skb is not None:
-        if skb.len > mss or (skb.pcount > 1 and skb.gso_size > mss):
-            tcp_mark_skb_lost(sk, skb)
-        skb = skb.next
-
-
 def tcp_mark_skb_lost(sk: TcpSock, skb: TcpSkb) -> None:
     """Believe a segment lost; a lost retransmission may be sent again."""
     sacked = skb.sacked
@@ -384,18 +375,6 @@ def tcp_mark_skb_lost(sk: TcpSock, skb: TcpSkb) -> None:
         sk.lost += skb.pcount
 
 
-def tcp_mtu_probe_raise(sk: TcpSock) -> None:
-    """Reopen the search for a larger path MTU when the probe interval is over, RFC 4821."""
-    if not sk.mtup_enabled:
-        return
-    now = tcp_jiffies32(sk)
-    if now - sk.mtup_probe_timestamp >= sk.sk_net.ipv4.sysctl_tcp_probe_interval * sk.sk_net.kernel.clock.hz:
-        sk.mtup_probe_size = 0
-        sk.mtup_search_high = sk.rx_opt.mss_clamp + 20 + sk.icsk_af_ops.net_header_len
-        sk.mtup_search_low = tcp_mss_to_mtu(sk, sk.mss_cache)
-        sk.mtup_probe_timestamp = now
-
-
 def tcp_mtu_probing_on_timeout(sk: TcpSock) -> None:
     """Suspect a black hole after repeated timeouts: enable probing or lower its floor."""
     ipv4 = sk.sk_net.ipv4
@@ -409,6 +388,26 @@ def tcp_mtu_probing_on_timeout(sk: TcpSock) -> None:
         mss = max(min(ipv4.sysctl_tcp_base_mss, mss), ipv4.sysctl_tcp_mtu_probe_floor, ipv4.sysctl_tcp_min_snd_mss)
         sk.mtup_search_low = tcp_mss_to_mtu(sk, mss)
     tcp_sync_mss(sk, sk.icsk_pmtu_cookie)
+
+
+def tcp_mtup_probe_failed(sk: TcpSock) -> None:
+    """The probe alone was lost: such segments are too large for the path."""
+    sk.mtup_search_high = sk.mtup_probe_size - 1
+    sk.mtup_probe_size = 0
+    sk.sk_net.net_statistics[LINUX_MIB_TCPMTUPFAIL] += 1
+
+
+def tcp_mtup_probe_success(sk: TcpSock) -> None:
+    """The probe arrived: use its size, and keep the congestion window the same in bytes."""
+    sk.prior_ssthresh = tcp_current_ssthresh(sk)
+    sk.snd_cwnd = max(1, sk.snd_cwnd * tcp_mss_to_mtu(sk, sk.mss_cache) // sk.mtup_probe_size)
+    sk.snd_cwnd_cnt = 0
+    sk.snd_cwnd_stamp = tcp_jiffies32(sk)
+    sk.snd_ssthresh = tcp_current_ssthresh(sk)
+    sk.mtup_search_low = sk.mtup_probe_size
+    sk.mtup_probe_size = 0
+    tcp_sync_mss(sk, sk.icsk_pmtu_cookie)
+    sk.sk_net.net_statistics[LINUX_MIB_TCPMTUPSUCCESS] += 1
 
 
 def _mtu_to_mss(sk: TcpSock, mtu: int) -> int:

@@ -367,7 +367,6 @@ class TcpSock(InetCsk):
     # defaults: what a connection never changes takes no room in it
     tcp_header_len = 20
     gso_segs_max = 65535
-    sk_can_gso = True
     rcv_nxt = 0
     copied_seq = 0
     rcv_wup = 0  # rcv_nxt in the last acknowledgement sent

@@ -19,8 +19,9 @@ from twinsock.kernel.net.ipv4.tcp import tcp_cleanup_rbuf, tcp_inq, tcp_set_cork
 from twinsock.kernel.net.ipv4.tcp_cong_init import tcp_set_congestion_control
 from twinsock.kernel.net.ipv4.tcp_data import tcp_set_window_clamp
 from twinsock.kernel.net.ipv4.tcp_info import tcp_get_info
-from twinsock.kernel.net.ipv4.tcp_output import sk_stream_write_space, tcp_space_from_win
+from twinsock.kernel.net.ipv4.tcp_output import tcp_space_from_win
 from twinsock.kernel.net.ipv4.tcp_rto import tcp_set_rto
+from twinsock.kernel.net.ipv4.tcp_sndbuf import sk_stream_write_space
 from twinsock.kernel.net.ipv4.tcp_sock import M32, TCP_NAGLE_CORK, TCP_NAGLE_OFF, TcpSock
 from twinsock.kernel.net.ipv4.tcp_state import jiffies_to_usecs, tcp_clock_us, usecs_to_jiffies
 from twinsock.uapi import tcp as opt

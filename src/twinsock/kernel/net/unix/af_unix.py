@@ -470,6 +470,7 @@ class UnixOps(ProtoOps):
 class UnixStreamOps(UnixOps):
     """SOCK_STREAM."""
 
+    splice_obeys_nonblock = True
     custom_sol_socket = True
 
     def poll(self, file: File, sock: Socket, wait: PollTable | None) -> int:
