@@ -27,7 +27,8 @@ MAY_IMPORT = {
         "inspect.census",
         "inspect.gather_count",
     ),
-    "ui": ("uapi", "inspect", "explain", "runtime", "host"),
+    "parity": ("uapi", "wire", "kernel", "runtime"),
+    "ui": ("uapi", "inspect", "explain", "runtime", "host", "parity"),
     "sim": ("uapi", "wire", "kernel", "runtime", "inspect", "ui"),
     "": ("ui", "sim"),
 }
