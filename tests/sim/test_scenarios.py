@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import signal
 import socket
 import threading
 import time
@@ -95,28 +96,48 @@ def test_a_crashed_host_is_silent_and_answers_again_after_its_restart() -> None:
 
 
 @twinsock.test(seeds=2)
-def test_a_crash_runs_no_cleanup_and_a_sigterm_does() -> None:
+def test_sigterm_runs_handlers_and_without_one_ends_the_process_on_the_spot_as_a_crash_does() -> None:
     ended: list[str] = []
 
-    def sleeper(name: str) -> None:
-        import signal
+    def sleeper(name: str, handle: bool) -> None:
+        def stop(*args: object) -> None:
+            raise SystemExit(0)
 
+        if handle:
+            signal.signal(signal.SIGTERM, stop)
         try:
-            while not ended:
-                time.sleep(1)
+            time.sleep(100)
         finally:
             ended.append(name)
-        signal.pause()
 
-    crashed, stopped = sim.host("crashed", sleeper, "crashed"), sim.host("stopped", sleeper, "stopped")
+    crashed, killed = sim.host("crashed", sleeper, "crashed", False), sim.host("killed", sleeper, "killed", False)
+    stopped = sim.host("stopped", sleeper, "stopped", True)
     sim.sleep(1)
     crashed.crash()
+    killed.terminate()
     stopped.terminate()
-    sim.sleep(5)
+    sim.sleep(200)
     assert ended == ["stopped"]
-    assert stopped.main_job is not None
+    assert killed.main_job is not None and stopped.main_job is not None
     with pytest.raises(sim.JobFailed, match="signal 15"):
-        stopped.main_job.result()
+        killed.main_job.result()
+    assert stopped.main_job.result() is None
+
+
+@twinsock.test(seeds=2)
+def test_the_end_of_a_process_closes_what_its_threads_still_use() -> None:
+    def main() -> None:
+        listener = socket.create_server(("", PORT))
+        threading.Thread(target=listener.accept, daemon=True).start()
+        time.sleep(1)
+
+    server = sim.host("server", main)
+    sim.sleep("500ms")
+    assert "LISTEN" in server.ss("-tln")
+    sim.sleep(1)
+    assert "LISTEN" not in server.ss("-tln")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("server", PORT))
 
 
 @twinsock.test(seeds=2)

@@ -16,6 +16,7 @@ from twinsock.runtime.baton import Baton, BatonTask
 from twinsock.runtime.facade import KilledBySignal, TwinEnv
 from twinsock.runtime.faults import CallFaults
 from twinsock.uapi.errno import EBADF
+from twinsock.uapi.signal import SIGKILL
 
 EPOCH_NS = 1_767_225_600_000_000_000  # 2026-01-01 00:00:00 UTC, when every simulated host boots
 SPIN_FREE = 1000  # looks at the clock, or calls without effect, between two sleeps that cost no time
@@ -68,6 +69,7 @@ class Process(TwinEnv):
         self.skew_ns = 0  # how far the host's time of day is ahead
         self.names: list[tuple[str, list[str]]] = []  # further lines of /etc/hosts
         self.faults: CallFaults | None = None
+        self.killed: Callable[[int], None] | None = None  # ends the process as a signal's default action does, and does not return
         kernel.clock.realtime_offset_ns = EPOCH_NS
 
     @property
@@ -146,10 +148,16 @@ class Process(TwinEnv):
             if info is None:
                 return ran
             signo = info.si_signo
+            if signo == SIGKILL and task is not self.first:
+                self.kernel.do_exit(task)
+                self.baton.abandon(task)
+                self.baton.vanish(task)
             handler = self.python_handlers.get(signo)
             if not callable(handler):
                 if handler == 1 or task.ignored_signals >> signo & 1:
                     continue
+                if self.killed is not None:
+                    self.killed(signo)
                 raise KilledBySignal(signo)
             ran |= 1 << signo
             if self.wakeup_fd >= 0:

@@ -179,5 +179,6 @@ def where_it_waits(task: BatonTask) -> str:
     calls = [entry.name for entry in frames if entry.name.startswith("sys_")]
     mine = next((entry for entry in outside if not entry.filename.startswith((_LIBRARY, "<frozen"))), outside[0] if outside else None)
     library = [entry.name for entry in outside[:1] if entry is not mine]
-    what = (calls or library or ["a lock"])[0].removeprefix("sys_")
+    sleeps = ["time.sleep" for entry in frames if entry.name == "sleep_ns"]
+    what = (calls or sleeps or library or ["a lock"])[0].removeprefix("sys_")
     return what if mine is None else f"{what}(), called at {mine.filename}:{mine.lineno} ({mine.name})"

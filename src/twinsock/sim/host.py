@@ -21,6 +21,7 @@ from twinsock.runtime.faults import CallFaults
 from twinsock.runtime.process import Process, process
 from twinsock.sim import units
 from twinsock.uapi.rtnetlink import NUD_PERMANENT
+from twinsock.uapi.signal import SIGKILL
 from twinsock.wire.ip import parse_addr
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 RUNNING, CRASHED, PAUSED = "running", "crashed", "paused"
 _RLIMIT_NOFILE = 7
+_DYING_TURNS = 1000  # turns in which killed threads must have noticed
 _IFA_F_NODAD = 2
 _ADMIN = NEIGH_UPDATE_F_ADMIN | NEIGH_UPDATE_F_OVERRIDE
 
@@ -55,6 +57,7 @@ class Job:
         self.process.names = sim.names
         self.process.faults = host.faults
         self.process.allowed = sim.allowed
+        self.process.killed = self._killed
         self.process.first.comm = title
         if host.nofile:
             self.process.first.set_rlimit(_RLIMIT_NOFILE, host.nofile, host.nofile)
@@ -96,13 +99,28 @@ class Job:
                 return
             left[0].join()
 
+    def _killed(self, signo: int) -> None:
+        """End by a signal's default action: no handler, no `finally` runs."""
+        baton = self.host.sim.baton
+        me = self.process.task
+        self.error = KilledBySignal(signo)
+        self._end()
+        baton.abandon(me)
+        baton.vanish(me)
+
     def _end(self) -> None:
+        """Kill what threads are left, wait for them, and give back what the process had."""
         kernel, sim = self.host.kernel, self.host.sim
+        me = self.process.task
         for task in self.tasks():
-            if task is not self.process.first:
-                sim.baton.abandon(task)
-                kernel.do_exit(task)
-        kernel.do_exit(self.process.first)
+            if task is not me:
+                task.send_signal(SIGKILL)
+                sim.baton.cont(task)
+        for _ in range(_DYING_TURNS):
+            if not [task for task in self.tasks() if task is not me]:
+                break
+            sim.baton.yield_now(me)
+        kernel.do_exit(me)
         self.ended = True
         sim.journal.add(f"{self.host.name} {self.title} {self.state()}")
         self._wq.wake_up(0, 0)
