@@ -22,6 +22,18 @@ def _pointer(value: bytes | None) -> Any:
 class HostSys:
     """The same methods as the twin's `env.sys`."""
 
+    def getdents64(self, fd: int, count: int) -> tuple[int, list[tuple[int, int, bytes]]]:
+        room = ctypes.create_string_buffer(count)
+        ret = _libc.syscall(217 if os.uname().machine == "x86_64" else 61, fd, room, count)
+        if ret < 0:
+            return -ctypes.get_errno(), []
+        found, at = [], 0
+        while at < ret:
+            off, size, kind = struct.unpack_from("<qHB", room.raw, at + 8)
+            found.append((off, kind, room.raw[at + 19 : at + size].split(b"\0")[0]))
+            at += size
+        return ret, found
+
     def unshare(self, flags: int) -> int:
         return _call("unshare", flags)
 

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from twinsock.kernel.fs import namei
 from twinsock.kernel.fs.namei import Inode
-from twinsock.kernel.fs.ramfs import inode_stat, sys_open
+from twinsock.kernel.fs.ramfs import sys_open
 from twinsock.uapi.errno import ENOENT
+from twinsock.uapi.fcntl import O_CLOEXEC
 
 if TYPE_CHECKING:
     from twinsock.runtime.facade import TwinEnv
@@ -17,7 +18,7 @@ class PathStat:
     """What os.stat() returns."""
 
     def __init__(self, inode: Inode) -> None:
-        stat = inode_stat(inode)
+        stat = inode.getattr()
         self.st_mode = stat.mode
         self.st_ino = stat.ino
         self.st_dev = stat.dev
@@ -41,8 +42,8 @@ class PathCalls:
         return self._env.check(ret)
 
     def open(self, path: PathLike, flags: int, mode: int = 0o777) -> int:
-        """open(2)."""
-        return self._path_call(sys_open(self._env.task, _raw(path), flags, mode))
+        """open(2), closed by execve(2) as Python does it."""
+        return self._path_call(sys_open(self._env.task, _raw(path), flags | O_CLOEXEC, mode))
 
     def unlink(self, path: PathLike) -> None:
         """unlink(2)."""
@@ -97,6 +98,12 @@ class PathCalls:
         err, names = namei.sys_getdents(self._env.task, _raw(path))
         self._path_call(err)
         return [name.decode() for name in names]
+
+    def readlink(self, path: PathLike) -> str:
+        """Say where a link points to."""
+        err, target = namei.sys_readlink(self._env.task, _raw(path))
+        self._path_call(err)
+        return target.decode()
 
     def stat(self, path: PathLike) -> PathStat:
         """stat(2)."""

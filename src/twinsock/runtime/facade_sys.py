@@ -9,6 +9,7 @@ from twinsock.kernel.fs import file as fs_file
 from twinsock.kernel.fs.eventpoll import EpollEvent, sys_epoll_create1, sys_epoll_ctl, sys_epoll_wait
 from twinsock.kernel.fs.fcntl import sys_fcntl
 from twinsock.kernel.fs.nsfs import open_related_ns, sys_setns, sys_unshare
+from twinsock.kernel.fs.readdir import sys_getdents64
 from twinsock.kernel.fs.select import Pollfd, sys_poll
 from twinsock.kernel.net import socket as calls
 from twinsock.kernel.sched.task import ERESTARTNOHAND
@@ -143,6 +144,11 @@ class TwinSys:
         events: list[EpollEvent] = []
         ret = self._restart(lambda: sys_epoll_wait(self._env.task, epfd, events, maxevents, timeout_ms))
         return ret, [(event.data, event.events) for event in events]
+
+    def getdents64(self, fd: int, count: int) -> tuple[int, list[tuple[int, int, bytes]]]:
+        """getdents64(2): (bytes or -errno, (where the next begins, type, name) of each)."""
+        ret, entries = sys_getdents64(self._env.task, fd, count)
+        return ret, [(entry.d_off, entry.d_type, entry.d_name) for entry in entries]
 
     def unshare(self, flags: int) -> int:
         """unshare(2)."""

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twinsock.inspect.owners import GONE, IN_FLIGHT, NO_FD, PACKED_FD_BITS, Ghost, OwnerTable, Process, Unlisted
-from twinsock.kernel.fs.namei import ROOT_DEV, rootfs, sys_lstat, sys_stat
+from twinsock.kernel.fs.namei import rootfs, sys_lstat, sys_stat
 from twinsock.kernel.fs.proc.base import find_task
-from twinsock.kernel.fs.proc.fd import proc_readfd
+from twinsock.kernel.fs.proc.namespaces import user_ns_inum
 from twinsock.kernel.fs.proc.root import proc_read
 from twinsock.kernel.net.core.net import Msghdr, Socket
 from twinsock.kernel.net.core.net_namespace import Net
@@ -34,13 +34,12 @@ from twinsock.uapi.socket import AF_INET, AF_INET6, AF_NETLINK, MSG_DONTWAIT, SO
 from twinsock.wire.netlink import DumpInterrupted, error_of, spans
 
 if TYPE_CHECKING:
-    from twinsock.kernel.fs.file import File
+    from twinsock.kernel.fs.file import File, Kstat
     from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.net.core.sock import SockCommon
-    from twinsock.kernel.sched.task import Task, UserNamespace
+    from twinsock.kernel.sched.task import Task
 
 _BUFFER = 32768
-_INIT_USER_NS = 0xEFFFFFFD
 _PARENTS_MAX = 64
 
 
@@ -341,17 +340,17 @@ class TwinPort:
 class TwinFileStat:
     """The fields of `struct stat` that tools use."""
 
-    def __init__(self, inode: int, mode: int, size: int, uid: int, gid: int) -> None:
-        self.inode = inode
-        self.device = ROOT_DEV
-        self.mode = mode
-        self.size = size
-        self.uid = uid
-        self.gid = gid
+    def __init__(self, stat: Kstat) -> None:
+        self.inode = stat.ino
+        self.device = stat.dev
+        self.mode = stat.mode
+        self.size = stat.size
+        self.uid = stat.uid
+        self.gid = stat.gid
 
 
 class TwinFiles:
-    """The twin's file system as tools ask for it: its tree in memory, and of /proc the namespaces and descriptors of tasks."""
+    """The twin's file system as tools ask for it."""
 
     def __init__(self, port: TwinPort) -> None:
         self.port = port
@@ -359,26 +358,10 @@ class TwinFiles:
     def stat(self, path: str | bytes, follow: bool = True) -> TwinFileStat:
         """Look at a path. Raises OSError."""
         name = path if isinstance(path, bytes) else os.fsencode(path)
-        parts = os.fsdecode(name).split("/")
-        if parts[1:2] == ["proc"] and len(parts) > 3:
-            return self._stat_proc(parts[2], parts[3:])
-        task = self.port.task
-        err, inode = sys_stat(task, name) if follow else sys_lstat(task, name)
+        err, inode = sys_stat(self.port.task, name) if follow else sys_lstat(self.port.task, name)
         if inode is None:
             raise _os_error(err)
-        return TwinFileStat(inode.i_ino, inode.i_mode, len(inode.data), inode.i_uid, inode.i_gid)
-
-    def _stat_proc(self, pid: str, rest: list[str]) -> TwinFileStat:
-        task = find_task(self.port.task, pid)
-        if task is None:
-            raise _os_error(-ENOENT)
-        if rest == ["ns", "net"] or rest[:1] == ["net"]:
-            return TwinFileStat(task.net.inum, 0o100444, 0, 0, 0)
-        if rest == ["ns", "user"]:
-            return TwinFileStat(_user_namespace(task.cred.user_ns), 0o100444, 0, 0, 0)
-        if rest == ["fd"]:
-            return TwinFileStat(task.pid, 0o40500, len(proc_readfd(task)), task.cred.euid, task.cred.egid)
-        raise _os_error(-ENOENT)
+        return TwinFileStat(inode.getattr())
 
     def is_read_only(self, path: str | bytes) -> bool:
         """Tell whether the file system of a path is mounted read-only."""
@@ -389,7 +372,7 @@ class TwinFiles:
         task = find_task(self.port.task, path.split("/")[2])
         if task is None:
             raise _os_error(-ENOENT)
-        return _user_namespace(task.net.user_ns)
+        return user_ns_inum(task.kernel, task.net.user_ns)
 
     def cgroup_programs(self, cgroup: str) -> list[str]:
         """Name the BPF hooks of a cgroup: the twin's are Python, and are asked when a call is made."""
@@ -398,11 +381,6 @@ class TwinFiles:
     def only_one_network(self) -> bool:
         """Tell whether there is but one network namespace."""
         return len(self.port.kernel.nets) == 1
-
-
-def _user_namespace(user_ns: UserNamespace) -> int:
-    """Return the number of a user namespace: Linux's for the initial one, lower ones for its descendants."""
-    return _INIT_USER_NS - user_ns.level
 
 
 def _reuse(sk: SockCommon, v6only: bool) -> int:

@@ -178,6 +178,10 @@ class File:
         """Return what /proc/PID/fd/N points to."""
         return ""
 
+    def reopen(self, task: Task, flags: int) -> File | None:
+        """Open what is behind it once more, through /proc/PID/fd; None where that cannot be."""
+        return None
+
     def show_fdinfo(self) -> str:
         """Return the lines of /proc/PID/fdinfo/N below pos, flags, mnt_id and ino."""
         return ""

@@ -1,11 +1,12 @@
 """A file system in memory: where UNIX sockets have their paths (Linux: fs/namei.c, fs/open.c, fs/stat.c, mm/shmem.c).
 
-One tree per `Kernel`, shared by its network namespaces. It has directories, regular files, symbolic links and socket inodes with
-owner, mode and link count, and refuses what Linux refuses: path_resolution(7).
+One tree per `Kernel`, shared by its network namespaces, with /proc mounted in it (proc/root.py). It has directories, regular files,
+symbolic links and socket inodes with owner, mode and link count, and refuses what Linux refuses: path_resolution(7).
 Left out (D-fs-1): mounts, device files, times, ACLs, quotas."""
 
 from __future__ import annotations
 
+from twinsock.kernel.fs.file import File, Kstat
 from twinsock.uapi.capability import CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER
 from twinsock.uapi.errno import (
     EACCES,
@@ -18,8 +19,10 @@ from twinsock.uapi.errno import (
     ENOENT,
     ENOTDIR,
     ENOTEMPTY,
+    ENXIO,
     EPERM,
     EROFS,
+    EXDEV,
 )
 from twinsock.uapi.stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, S_IXGRP
 
@@ -40,6 +43,7 @@ NAME_MAX: Final = 255
 PATH_MAX: Final = 4096
 MAXSYMLINKS: Final = 40
 ROOT_DEV: Final = 0x20  # st_dev of the tree
+PROC_DEV: Final = 0x15  # st_dev of /proc
 
 
 class Inode:
@@ -54,6 +58,67 @@ class Inode:
         self.parent: Inode | None = None  # directories: where ".." leads
         self.children: dict[bytes, Inode] = {}  # directories: in order of creation
         self.data = bytearray()  # regular files, and where a link points to
+        self.i_dev = ROOT_DEV
+        self.last_path = b""  # what it was called when it lost its last name
+
+    def lookup(self, task: Task, name: bytes) -> Inode | None:
+        """Directories: find a name."""
+        return self.children.get(name)
+
+    def readdir(self, task: Task) -> tuple[list[tuple[int, bytes, Inode]], int]:
+        """Directories: list (position, name, inode), and the position behind the last, as getdents64(2) counts them."""
+        rows = [(2 + number, name, inode) for number, (name, inode) in enumerate(self.children.items())]
+        return rows, 2 + len(rows)
+
+    def get_link(self, task: Task) -> tuple[int, bytes]:
+        """Links: (0, where it points to) or (-errno, nothing)."""
+        return 0, bytes(self.data)
+
+    def jump(self, task: Task) -> tuple[int, Inode | None]:
+        """Links: (0, the inode) where following does not go by the text (nd_jump_link), (-errno, None), or (0, None)."""
+        return 0, None
+
+    def permission(self, task: Task, mask: int) -> int:
+        """Check access: 0 or -EACCES."""
+        return generic_permission(task, self, mask)
+
+    def open(self, task: Task, flags: int) -> tuple[int, File | None]:
+        """Open it in a way of its own: (0, file), (-errno, None), or (0, None) for a file of the tree."""
+        return (-ENXIO, None) if self.is_sock() else (0, None)
+
+    def setattr(self, mode: int, uid: int, gid: int) -> int:
+        """Change mode and owners; -1 leaves a value alone."""
+        if mode >= 0:
+            self.i_mode = self.i_mode & S_IFMT | mode & 0o7777
+        if uid >= 0:
+            self.i_uid = uid
+        if gid >= 0:
+            self.i_gid = gid
+        return 0
+
+    def getattr(self) -> Kstat:
+        """Tell what stat(2) tells."""
+        stat = Kstat(self.i_ino, self.i_mode, self.i_uid, self.i_gid)
+        stat.dev = self.i_dev
+        stat.nlink = self.nlink
+        stat.size = len(self.data)
+        stat.blocks = (len(self.data) + 511) >> 9
+        return stat
+
+    def name_in(self, parent: Inode) -> bytes:
+        """Return a name that it has in a directory."""
+        for name, inode in parent.children.items():
+            if inode is self:
+                return name
+        return b""
+
+    def is_dead(self) -> bool:
+        """Directories: tell whether it was removed, so that there is nothing to list (IS_DEADDIR)."""
+        return self.nlink == 0
+
+    def in_proc(self) -> bool:
+        """Tell whether it belongs to /proc, where nothing is made, moved or removed."""
+        return self.i_dev == PROC_DEV
 
     def is_dir(self) -> bool:
         """Tell whether it is a directory."""
@@ -80,6 +145,11 @@ class SuperBlock:
         self.root.nlink = 2
         for name, mode in ((b"tmp", 0o1777), (b"run", 0o755), (b"var", 0o755), (b"root", 0o700), (b"home", 0o755)):
             self.add(self.root, name, S_IFDIR | mode, 0, 0)
+        from twinsock.kernel.fs.proc.root import ProcRoot
+
+        proc = ProcRoot(kernel, self.root)
+        self.root.children[b"proc"] = proc
+        self.root.nlink += 1
 
     def add(self, parent: Inode, name: bytes, mode: int, uid: int, gid: int) -> Inode:
         """Make an inode under a name that is free."""
@@ -113,9 +183,14 @@ def rootfs(kernel: Kernel) -> SuperBlock:
 
 
 def inode_permission(task: Task, inode: Inode, mask: int) -> int:
-    """Check the mode bits and capabilities: 0, -EACCES, or -EROFS."""
-    if mask & MAY_WRITE and rootfs(task.kernel).read_only and not inode.is_sock():
+    """Check what the inode asks for: 0, -EACCES, or -EROFS."""
+    if mask & MAY_WRITE and rootfs(task.kernel).read_only and not inode.is_sock() and not inode.in_proc():
         return -EROFS
+    return inode.permission(task, mask)
+
+
+def generic_permission(task: Task, inode: Inode, mask: int) -> int:
+    """Check the mode bits and capabilities: 0 or -EACCES."""
     cred = task.cred
     bits = inode.i_mode & 0o777
     if cred.fsuid == inode.i_uid:
@@ -161,13 +236,23 @@ def path_lookup(task: Task, name: bytes, follow: bool) -> tuple[int, Path | None
             continue
         if len(part) > NAME_MAX:
             return -ENAMETOOLONG, None
-        inode = here.children.get(part)
+        inode = here.lookup(task, part)
         last = not todo or todo == [b""]
         if inode is not None and inode.is_link() and (not last or follow):
             links += 1
             if links > MAXSYMLINKS:
                 return -ELOOP, None
-            target = bytes(inode.data)
+            err, landed = inode.jump(task)
+            if err:
+                return err, None
+            if landed is not None:
+                if not last:
+                    here = landed
+                    continue
+                return 0, Path(here, part, landed, bool(todo))
+            err, target = inode.get_link(task)
+            if err:
+                return err, None
             todo += _split(target)
             if target[:1] == b"/":
                 here = root
@@ -207,7 +292,7 @@ def _create(task: Task, name: bytes, mode: int) -> tuple[int, Inode | None]:
         return err, None
     if path.last == b"" or path.inode is not None:
         return -EEXIST, None
-    if path.wants_dir and mode & S_IFMT != S_IFDIR:
+    if path.parent.in_proc() or (path.wants_dir and mode & S_IFMT != S_IFDIR):
         return -ENOENT, None
     sb = rootfs(task.kernel)
     if sb.read_only:
@@ -268,8 +353,10 @@ def sys_link(task: Task, oldname: bytes, newname: bytes) -> int:
         return err
     if path.last == b"" or path.inode is not None:
         return -EEXIST
-    if path.wants_dir:
+    if path.wants_dir or path.parent.in_proc():
         return -ENOENT
+    if inode.in_proc():
+        return -EXDEV
     if rootfs(task.kernel).read_only:
         return -EROFS
     if not _may_linkat(task, inode):
@@ -301,9 +388,9 @@ def _may_delete(task: Task, parent: Inode, inode: Inode, as_dir: bool) -> int:
         return err
     if parent.i_mode & S_ISVTX and task.cred.fsuid not in (inode.i_uid, parent.i_uid) and not task.capable(CAP_FOWNER):
         return -EPERM
-    if as_dir:
-        return 0 if inode.is_dir() else -ENOTDIR
-    return -EISDIR if inode.is_dir() else 0
+    if as_dir != inode.is_dir():
+        return -ENOTDIR if as_dir else -EISDIR
+    return -EPERM if parent.in_proc() else 0
 
 
 def sys_unlink(task: Task, name: bytes) -> int:
@@ -331,6 +418,8 @@ def vfs_unlink(parent: Inode, name: bytes) -> None:
     """Take a name away."""
     inode = parent.children.pop(name)
     inode.nlink -= 1
+    if inode.nlink == 0:
+        inode.last_path = d_path(parent).rstrip(b"/") + b"/" + name
 
 
 def _last_is_special(name: bytes) -> int:
@@ -374,6 +463,8 @@ def sys_rename(task: Task, oldname: bytes, newname: bytes) -> int:
         return err
     if old.last == b"" or new.last == b"":
         return -EBUSY
+    if old.parent.in_proc() != new.parent.in_proc():
+        return -EXDEV
     if rootfs(task.kernel).read_only:
         return -EROFS
     source = old.inode
@@ -384,6 +475,8 @@ def sys_rename(task: Task, oldname: bytes, newname: bytes) -> int:
     if _is_inside(new.parent, source):
         return -EINVAL
     target = new.inode
+    if target is None and new.parent.in_proc():
+        return -ENOENT
     if target is not None and target.is_dir() and _is_inside(old.parent, target):
         return -ENOTEMPTY
     if source is target:
@@ -440,8 +533,7 @@ def sys_chmod(task: Task, name: bytes, mode: int) -> int:
         return -EROFS
     if task.cred.fsuid != inode.i_uid and not task.capable(CAP_FOWNER):
         return -EPERM
-    inode.i_mode = inode.i_mode & S_IFMT | mode & 0o7777
-    return 0
+    return inode.setattr(mode, -1, -1)
 
 
 def sys_chown(task: Task, name: bytes, uid: int, gid: int) -> int:
@@ -457,10 +549,9 @@ def sys_chown(task: Task, name: bytes, uid: int, gid: int) -> int:
             return -EPERM
         if gid >= 0 and (cred.fsuid != inode.i_uid or not (gid in (cred.fsgid, inode.i_gid) or gid in cred.groups)):
             return -EPERM
-    if uid >= 0:
-        inode.i_uid = uid
-    if gid >= 0:
-        inode.i_gid = gid
+    err = inode.setattr(-1, uid, gid)
+    if err:
+        return err
     if not inode.is_dir():
         inode.i_mode &= ~0o4000
         if inode.i_mode & S_IXGRP:
@@ -514,4 +605,24 @@ def sys_getdents(task: Task, name: bytes) -> tuple[int, list[bytes]]:
     if not inode.is_dir():
         return -ENOTDIR, []
     err = inode_permission(task, inode, MAY_READ)
-    return (err, []) if err else (0, list(inode.children))
+    return (err, []) if err else (0, [name for _pos, name, _inode in inode.readdir(task)[0]])
+
+
+def sys_readlink(task: Task, name: bytes) -> tuple[int, bytes]:
+    """readlink(2): (0, where a link points to) or (-errno, nothing)."""
+    err, inode = kern_path(task, name, False)
+    if inode is None:
+        return err, b""
+    return inode.get_link(task) if inode.is_link() else (-EINVAL, b"")
+
+
+def d_path(inode: Inode) -> bytes:
+    """Return the path of a directory or file of the tree, as the links in /proc/PID show it."""
+    todo: list[tuple[bytes, Inode]] = []
+    here: Inode | None = inode
+    while here is not None and here.parent is not None and here.parent is not here:
+        name = here.name_in(here.parent)
+        todo.append((name, here))
+        here = here.parent
+    todo.reverse()
+    return b"/" + b"/".join([name for name, _inode in todo])

@@ -9,7 +9,7 @@ from twinsock.kernel.fs.file import FasyncList, File, Kstat, alloc_empty_file, f
 from twinsock.kernel.fs.select import PollTable, poll_wait
 from twinsock.kernel.sched.wait import TaskWait, WaitQueueHead
 from twinsock.uapi.errno import EAGAIN, EBUSY, EFAULT, EINVAL, ENFILE, ENOIOCTLCMD, EPERM, EPIPE, ERESTARTSYS
-from twinsock.uapi.fcntl import F_SETPIPE_SZ, O_CLOEXEC, O_DIRECT, O_NONBLOCK, O_RDONLY, O_WRONLY
+from twinsock.uapi.fcntl import F_SETPIPE_SZ, O_ACCMODE, O_CLOEXEC, O_DIRECT, O_NONBLOCK, O_RDONLY, O_WRONLY
 from twinsock.uapi.signal import SIGIO, SIGPIPE
 from twinsock.uapi.sockios import FIONREAD
 
@@ -203,6 +203,17 @@ class PipeFile(File):
     def can_odirect(self) -> bool:
         """O_DIRECT is packet mode."""
         return True
+
+    def reopen(self, task: Task, flags: int) -> File | None:
+        """Open the pipe once more through /proc/PID/fd: at one end; not at both."""
+        if flags & O_ACCMODE not in (O_RDONLY, O_WRONLY):
+            return None
+        again = PipeFile(self.kernel, self.pipe, flags)
+        if again.writer:
+            self.pipe.writers += 1
+        else:
+            self.pipe.readers += 1
+        return again
 
     def release(self, task: Task | None) -> int:
         """pipe_release(): tell the other side."""

@@ -1,6 +1,6 @@
 """Open files of the tree in memory: regular files, directories, and O_PATH handles (Linux: fs/ramfs, fs/open.c, do_open of fs/namei.c).
 
-open(2) on a socket inode fails with ENXIO. Left out: directory reading through a descriptor, mmap, locks."""
+open(2) on a socket inode fails with ENXIO. Left out: mmap, locks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from twinsock.kernel.fs.file import File, Kstat, alloc_empty_file, fd_install, g
 from twinsock.kernel.fs.namei import (
     MAY_READ,
     MAY_WRITE,
-    ROOT_DEV,
     Inode,
     create_file,
+    d_path,
     inode_permission,
     kern_path,
     path_lookup,
+    rootfs,
 )
-from twinsock.uapi.errno import EBADF, EEXIST, EINVAL, EISDIR, ELOOP, ENFILE, ENOTDIR, ENXIO
+from twinsock.uapi.errno import EBADF, EEXIST, EINVAL, EISDIR, ELOOP, ENFILE, ENOENT, ENOTDIR, ENXIO
 from twinsock.uapi.fcntl import (
     O_ACCMODE,
     O_APPEND,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 _SEEK_MAX: Final = 1 << 61
+_O_LARGEFILE: Final = 0o100000  # what open(2) adds on 64 bits
 MAY_OF_ACCMODE: Final[tuple[int, ...]] = (MAY_READ, MAY_WRITE, MAY_READ | MAY_WRITE, MAY_READ | MAY_WRITE)
 
 
@@ -89,6 +91,8 @@ class RamFile(File):
             return -EBADF
         size = len(self.inode.data)
         pos = -1
+        if self.inode.is_dir() and whence > (2 if self.inode.in_proc() else 1):
+            return -EINVAL
         if whence < 3:
             pos = offset + (0, self.f_pos, size)[whence]
         elif 0 <= offset < size:
@@ -121,36 +125,42 @@ class RamFile(File):
 
     def getattr(self) -> Kstat:
         """fstat(2)."""
-        return inode_stat(self.inode)
+        return self.inode.getattr()
+
+    def link_target(self) -> str:
+        """Return the path; a file that has no name any more is shown as the deleted one it is."""
+        inode = self.inode
+        if inode.is_dir():
+            return d_path(inode).decode("latin-1")
+        found = _find_name(rootfs(self.kernel).root, inode)
+        return (found or inode.last_path + b" (deleted)").decode("latin-1")
 
     def setattr_owner(self, uid: int, gid: int) -> int:
         """fchown(2)."""
-        if uid >= 0:
-            self.inode.i_uid = uid
-        if gid >= 0:
-            self.inode.i_gid = gid
-        return 0
+        return self.inode.setattr(-1, uid, gid)
 
     def setattr_mode(self, mode: int) -> int:
         """fchmod(2)."""
         if not self.f_mode:
             return -EBADF
-        self.inode.i_mode = self.inode.i_mode & S_IFMT | mode & 0o7777
-        return 0
+        return self.inode.setattr(mode, -1, -1)
 
     def ino(self) -> int:
         """Return the inode number."""
         return self.inode.i_ino
 
 
-def inode_stat(inode: Inode) -> Kstat:
-    """Return what stat(2) tells of an inode."""
-    stat = Kstat(inode.i_ino, inode.i_mode, inode.i_uid, inode.i_gid)
-    stat.dev = ROOT_DEV
-    stat.nlink = inode.nlink
-    stat.size = len(inode.data)
-    stat.blocks = (len(inode.data) + 511) >> 9
-    return stat
+def _find_name(root: Inode, wanted: Inode) -> bytes:
+    """Find a path of a file, b"" if it has none any more."""
+    todo = [(b"", root)]
+    while todo:
+        path, folder = todo.pop()
+        for name, inode in folder.children.items():
+            if inode is wanted:
+                return path + b"/" + name
+            if inode.children:
+                todo.append((path + b"/" + name, inode))
+    return b""
 
 
 def _truncate(inode: Inode, length: int) -> None:
@@ -169,7 +179,14 @@ def sys_open(task: Task, name: bytes, flags: int, mode: int) -> int:
     if inode is None:
         put_unused_fd(task, fd)
         return err
-    return _install(task, fd, inode, flags)
+    flags |= _O_LARGEFILE
+    file: File | None = None
+    if not flags & O_PATH:
+        err, file = inode.open(task, flags)
+        if err:
+            put_unused_fd(task, fd)
+            return err
+    return _install(task, fd, inode, flags, file)
 
 
 def dentry_open_path(task: Task, inode: Inode, flags: int) -> int:
@@ -178,11 +195,13 @@ def dentry_open_path(task: Task, inode: Inode, flags: int) -> int:
     return fd if fd < 0 else _install(task, fd, inode, flags | O_PATH)
 
 
-def _install(task: Task, fd: int, inode: Inode, flags: int) -> int:
+def _install(task: Task, fd: int, inode: Inode, flags: int, file: File | None = None) -> int:
     if alloc_empty_file(task):
+        if file is not None:
+            file.release(task)
         put_unused_fd(task, fd)
         return -ENFILE
-    fd_install(task, fd, RamFile(task.kernel, inode, flags))
+    fd_install(task, fd, RamFile(task.kernel, inode, flags) if file is None else file)
     return fd
 
 
@@ -194,7 +213,7 @@ def _do_open(task: Task, name: bytes, flags: int, mode: int) -> tuple[int, Inode
         if path.wants_dir:
             return -EISDIR, None
         if path.inode is None:
-            return create_file(task, name, mode & 0o7777 & ~task.umask)
+            return (-ENOENT, None) if path.parent.in_proc() else create_file(task, name, mode & 0o7777 & ~task.umask)
         if flags & O_EXCL:
             return -EEXIST, None
         if path.inode.is_dir():
@@ -220,8 +239,6 @@ def _may_open(task: Task, inode: Inode, flags: int) -> tuple[int, Inode | None]:
     err = inode_permission(task, inode, may)
     if err:
         return err, None
-    if inode.is_sock():
-        return -ENXIO, None
-    if flags & O_TRUNC:
+    if flags & O_TRUNC and not inode.in_proc() and not inode.is_sock():
         _truncate(inode, 0)
     return 0, inode

@@ -13,6 +13,7 @@ from twinsock.kernel import sysctl
 from twinsock.kernel.net.core.dev import dev_get_by_name
 from twinsock.kernel.net.ipv4.devinet import inet_forward_change
 from twinsock.kernel.net.ipv4.inet_fragment import FqdirBase
+from twinsock.kernel.net.ipv4.tcp_cong_init import AVAILABLE
 from twinsock.kernel.net.ipv6.addrconf import addrconf_forward_change, dev_disable_change, dev_forward_change
 from twinsock.kernel.net.sysctl_tables import DEVCONF_BOOLS, IPV4, IPV6, NET_CORE, UNIX, make_table
 from twinsock.kernel.sysctl import CtlTable
@@ -258,11 +259,18 @@ def addrconf_disable_ipv6(net: Net, which: str, old: int, new: int) -> None:
 
 def _store_string(net: Net, entry: CtlTable, text: bytes) -> int:
     value = text.split(b"\n")[0].split(b"\0")[0].strip().decode("latin-1")
-    known = getattr(net.kernel, "tcp_cong_list", None)
-    if known is not None and value not in known:
+    if value not in AVAILABLE:
         return -ENOENT
     setattr(_holder(net, entry), entry.field, value)
     return 0
+
+
+def sysctl_add_ranges(net: Net, text: bytes) -> int:
+    """Add ports to ip_local_reserved_ports, as a write behind the beginning does: 0 or -EINVAL."""
+    err, ranges = sysctl.parse_bitmap(text, 65536)
+    if not err:
+        net.ipv4.sysctl_local_reserved_ports = sysctl.merge_ranges(net.ipv4.sysctl_local_reserved_ports + ranges)
+    return err
 
 
 def _show_fastopen_key(net: Net) -> str:

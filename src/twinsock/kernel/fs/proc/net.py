@@ -22,8 +22,52 @@ from twinsock.uapi.socket import AF_INET, AF_INET6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
+
+
+# Files whose whole text is one record; the others come line by line.
+_SINGLE: Final[tuple[str, ...]] = ("netstat", "snmp", "snmp6", "sockstat", "sockstat6")
+_FILES: Final = """
+    arp dev icmp icmp6 if_inet6 igmp igmp6 ipv6_route netlink netstat packet protocols raw raw6 route snmp snmp6 sockstat sockstat6
+    tcp tcp6 udp udp6 udplite udplite6 unix
+"""
+NET_FOLDERS: Final[tuple[str, ...]] = ()
+
+
+def net_files() -> list[str]:
+    """List the names in /proc/net, its folders aside."""
+    return _FILES.split()
+
+
+def net_folder(net: Net, folder: str) -> list[str]:
+    """List the names in a folder of /proc/net."""
+    return []
+
+
+def proc_net_records(net: Net, name: str) -> list[bytes] | None:
+    """Return a file of /proc/net as the records in which it is read, or None when there is none of that name."""
+    text = proc_net_text(net, name)
+    if text is None:
+        return None
+    if name in _SINGLE:
+        return [text.encode("latin-1")]
+    records: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if records and _continues(name, line, len(records)):
+            records[-1] += line
+        else:
+            records.append(line)
+    return [record.encode("latin-1") for record in records]
+
+
+def _continues(name: str, line: str, count: int) -> bool:
+    """Tell whether a line belongs to the record before it."""
+    if name == "dev":
+        return count == 1 and line.startswith(" face")
+    return name == "igmp" and line.startswith("\t")
 
 
 def proc_net_text(net: Net, name: str) -> str | None:
