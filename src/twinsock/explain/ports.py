@@ -8,9 +8,10 @@ Which is taken first: connect(2) begins with the parity of the range's lower end
 from __future__ import annotations
 
 from twinsock.explain.findings import NOTE, WRONG, Finding
-from twinsock.explain.twin import AdoptedHost
+from twinsock.explain.twin import AdoptedHost, tcp_sock_of
 from twinsock.explain.words import show_endpoint
-from twinsock.kernel.net.ipv4.adopt import new_tcp_sock, new_udp_sock, set_addresses
+from twinsock.inspect.facts import FLAGS_UNKNOWN
+from twinsock.kernel.net.ipv4.adopt import adopt_established, forget_established, new_tcp_sock, new_udp_sock, set_addresses
 from twinsock.kernel.net.ipv4.inet_connection_sock import (
     inet_bhash2_addr_any_conflict,
     inet_csk_bind_conflict,
@@ -23,8 +24,8 @@ from twinsock.uapi.socket import AF_INET, AF_INET6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from twinsock.inspect.facts import Snapshot
     from twinsock.inspect.findings import RangeFacts
+    from twinsock.kernel.net.core.sock import SockCommon
 
 LITTLE = 0.1
 _MINUTE_NS = 60_000_000_000
@@ -73,8 +74,10 @@ class PortUse:
 class RangeTwin(AdoptedHost):
     """The sockets of the range in a twin, which is asked about every port."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, facts: RangeFacts) -> None:
+        snapshot = facts.snapshot
         super().__init__(snapshot)
+        self.others = facts.others
         self.net = self._net()
         self.net.kernel.clock.now_ns = _MINUTE_NS
         self.net.ipv4.sysctl_tcp_tw_reuse = snapshot.sysctls.tcp_tw_reuse
@@ -91,7 +94,17 @@ class RangeTwin(AdoptedHost):
         set_addresses(sk, source or bytes(len(address)), address)
         sk.sk_dport = port
         hinfo = tcp_hashinfo(self.net)
-        return [one for one in self.ports if connect_may_use_port(sk, hinfo, one) and inet_check_established(sk, one, True)[0]]
+        added: list[SockCommon] = []
+        for group in self.others.get((source, address, port), ()):
+            for row in range(len(group)):
+                record = group.record(row)
+                other = tcp_sock_of(self.net, record, FLAGS_UNKNOWN)
+                adopt_established(other, record.local_port)
+                added.append(other)
+        found = [one for one in self.ports if connect_may_use_port(sk, hinfo, one) and inet_check_established(sk, one, True)[0]]
+        for other in added:
+            forget_established(other)
+        return found
 
     def bind_left(self) -> list[int]:
         """List the ports that bind(2) with port 0 on 0.0.0.0 could still take."""
@@ -128,12 +141,12 @@ def port_use(tcp: RangeFacts, udp: RangeFacts, top: int, to: Destination | None 
             to.used, to.time_wait = one.used, one.time_wait
     if to is not None:
         use.destinations = [to]
-    twin = RangeTwin(tcp.snapshot)
+    twin = RangeTwin(tcp)
     use.bind_left, use.bind_even_left = _even(twin.bind_left())
     for one in use.destinations[:top]:
         one.left, one.even_left = _even(twin.connect_left(one.source, one.address, one.port))
     use.destinations[:top] = sorted(use.destinations[:top], key=lambda one: one.left)
-    use.udp_left = len(RangeTwin(udp.snapshot).udp_left())
+    use.udp_left = len(RangeTwin(udp).udp_left())
     use.udp_used = udp.used_ports
     return use
 

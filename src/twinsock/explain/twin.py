@@ -292,6 +292,13 @@ def _adopt_tcp(net: Net, record: SocketRecord, flags: int, connect_made: bool = 
     """Make a TCP socket of the host an owner of its port; `connect_made`: connect(2) chose it."""
     if record.state == TCP_SYN_RECV and not record.inode:
         return None  # a request: its listener owns the port
+    sk = tcp_sock_of(net, record, flags, connect_made)
+    adopt_tcp(sk, record.local_port)
+    return sk
+
+
+def tcp_sock_of(net: Net, record: SocketRecord, flags: int, connect_made: bool = False) -> SockCommon:
+    """Make a TCP socket or TIME_WAIT of the twin that is like one of the host, and in no table."""
     if record.timer == TIMER_TIME_WAIT:
         mini = new_timewait_sock(net, record.family)
         mini.tw_substate = record.state
@@ -303,10 +310,10 @@ def _adopt_tcp(net: Net, record: SocketRecord, flags: int, connect_made: bool = 
         whole = new_tcp_sock(net, record.family)
         whole.sk_uid = record.uid
         whole.sk_state = record.state
-        whole.sk_userlocks = SOCK_CONNECT_BIND if connect_made else 0
+        if connect_made:
+            whole.sk_userlocks = SOCK_CONNECT_BIND
         sk = whole
     _fill(sk, record, flags)
-    adopt_tcp(sk, record.local_port)
     return sk
 
 

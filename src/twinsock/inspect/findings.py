@@ -6,7 +6,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.inspect.facts import Snapshot
     from twinsock.inspect.records import SocketRecord
+    from twinsock.inspect.table import Group
     from twinsock.inspect.unix import UnixRecord
+
+    Key = tuple[bytes, bytes, int]
 
 UNKNOWN = -1
 
@@ -132,3 +135,4 @@ class RangeFacts:
         self.server_side = 0
         self.connected = 0
         self.destinations: list[DestinationUse] = []
+        self.others: dict[Key, list[Group]] = {}  # (source, address, port) -> connections beside the snapshot's, each like one of them

@@ -11,7 +11,7 @@ from twinsock.inspect.facts import FLAGS_UNKNOWN, MAPPED_PREFIX, Question, Snaps
 from twinsock.inspect.findings import DestinationUse, RangeFacts
 from twinsock.inspect.gather_connect import find_way
 from twinsock.inspect.sysctl import bind_sysctls
-from twinsock.inspect.table import SocketTable, socket_table
+from twinsock.inspect.table import Group, SocketTable, socket_table
 from twinsock.uapi.in_ import IPPROTO_TCP
 from twinsock.uapi.inet_diag import INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE
 from twinsock.uapi.socket import AF_INET, AF_INET6
@@ -22,10 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from twinsock.inspect.findings import Key
     from twinsock.inspect.port import KernelPort
-    from twinsock.inspect.table import Group
-
-    Key = tuple[bytes, bytes, int]
 
 _ALL = 0xFFFFFFFF
 _FAMILIES = (AF_INET, AF_INET6)
@@ -35,7 +33,7 @@ _TIMER_TIME_WAIT = 3
 def take_range(port: KernelPort, netns: int, protocol: int, top: int, to: Question | None = None) -> RangeFacts:
     """Read the sockets of the range, and the way to a destination if one is asked about. Raises OSError and NotAvailable.
 
-    Every connection to the `top` most used destinations, and to the one asked about, is kept.
+    Every connection to the `top` most used destinations, and to the one asked about, is kept, most as their bytes.
     """
     question = Question() if to is None else to.copy()
     question.protocol = protocol
@@ -120,15 +118,22 @@ def _count(facts: RangeFacts, table: SocketTable, automatic: set[int]) -> None:
 
 
 def _keep(facts: RangeFacts, table: SocketTable, automatic: set[int], asked: set[Key]) -> None:
-    """Make records of the sockets that matter."""
+    """Make records of the sockets that matter; of alike connections to a destination that is asked about keep the bytes."""
     snapshot = facts.snapshot
     seen: set[tuple[int, int, int, bool]] = set()
     for group in table.groups:
+        stride = group.stride
+        more: dict[Key, Group] = {}
         for row, (family, state, _timer, key, number, ifindex, cookie) in enumerate(_rows(group)):
             made = cookie in automatic and number not in facts.owned
             alike = (number, ifindex, family, made)
             # IPv6 sockets that are bound may be for IPv6 only: each is kept.
-            if alike in seen and key not in asked and not (family == AF_INET6 and state in (TCP_LISTEN, TCP_CLOSE)):
+            if alike in seen and not (family == AF_INET6 and state in (TCP_LISTEN, TCP_CLOSE)):
+                if key in asked:
+                    kept = more.get(key)
+                    if kept is None:
+                        kept = more[key] = Group(group.netns, group.protocol, stride)
+                    kept.data += group.data[row * stride : (row + 1) * stride]
                 continue
             seen.add(alike)
             if made:
@@ -136,3 +141,5 @@ def _keep(facts: RangeFacts, table: SocketTable, automatic: set[int], asked: set
             snapshot.sockets.append(group.record(row))
             snapshot.counts.append(1)
             snapshot.flags.append(FLAGS_UNKNOWN)
+        for key, kept in more.items():
+            facts.others.setdefault(key, []).append(kept)

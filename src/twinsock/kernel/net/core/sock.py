@@ -80,6 +80,9 @@ SK_NO_REUSE: Final = 0
 SK_CAN_REUSE: Final = 1
 SK_FORCE_REUSE: Final = 2
 
+SK_RMEM_DEFAULT: Final = 212992  # net.core.rmem_default of a kernel that was just booted, bytes
+SK_WMEM_DEFAULT: Final = 212992
+
 # sk_scm_recv_flags
 SK_SCM_CREDENTIALS: Final = 1
 SK_SCM_SECURITY: Final = 2
@@ -103,6 +106,11 @@ class HlistHead:
 class SockCommon:
     """`struct sock_common`: what the lookup tables need; shared by full, request and TIME_WAIT sockets."""
 
+    # defaults: what a socket never changes takes no room in it
+    sk_v6_daddr = IN6ADDR_ANY
+    sk_v6_rcv_saddr = IN6ADDR_ANY
+    sk_cookie = 0
+
     def __init__(self, net: Net, family: int) -> None:
         self.sk_net = net
         self.sk_family = family
@@ -115,9 +123,6 @@ class SockCommon:
         self.sk_rcv_saddr = 0
         self.sk_dport = 0
         self.sk_num = 0  # local port, or a raw socket's protocol
-        self.sk_v6_daddr = IN6ADDR_ANY
-        self.sk_v6_rcv_saddr = IN6ADDR_ANY
-        self.sk_cookie = 0
         self.sk_hash = -1  # 4-tuple hash while in the established table, else -1
         self.sk_refcnt = 1
         # sk_node: its place in the established, listening or UDP chain `sk_head`
@@ -382,6 +387,14 @@ class Sock(SockCommon):
     sk_txtime_clockid = 0
     sk_txtime_flags = 0
     sk_zckey = 0
+    sk_rcvbuf = SK_RMEM_DEFAULT  # bytes
+    sk_sndbuf = SK_WMEM_DEFAULT  # bytes
+    sk_rcvtimeo_ns = MAX_SCHEDULE_TIMEOUT
+    sk_sndtimeo_ns = MAX_SCHEDULE_TIMEOUT
+    sk_pacing_rate = (1 << 62) - 1
+    sk_max_pacing_rate = (1 << 62) - 1
+    sk_scm_recv_flags = SK_SCM_RIGHTS  # what recvmsg(2) passes on: credentials, security, pidfd, rights
+    sk_txrehash = SOCK_TXREHASH_DEFAULT
 
     def __init__(self, net: Net, family: int, prot: Proto, type_: int, protocol: int) -> None:
         super().__init__(net, family)
@@ -389,14 +402,11 @@ class Sock(SockCommon):
         self.sk_prot_creator = prot
         self.sk_type = type_
         self.sk_protocol = protocol
-        self.sk_rcvbuf = net.kernel.sysctl_rmem_default  # bytes
-        self.sk_sndbuf = net.kernel.sysctl_wmem_default  # bytes
-        self.sk_rcvtimeo_ns = MAX_SCHEDULE_TIMEOUT
-        self.sk_sndtimeo_ns = MAX_SCHEDULE_TIMEOUT
-        self.sk_pacing_rate = (1 << 62) - 1
-        self.sk_max_pacing_rate = (1 << 62) - 1
-        self.sk_scm_recv_flags = SK_SCM_RIGHTS  # what recvmsg(2) passes on: credentials, security, pidfd, rights
-        self.sk_txrehash = SOCK_TXREHASH_DEFAULT
+        kernel = net.kernel
+        if kernel.sysctl_rmem_default != SK_RMEM_DEFAULT:
+            self.sk_rcvbuf = kernel.sysctl_rmem_default
+        if kernel.sysctl_wmem_default != SK_WMEM_DEFAULT:
+            self.sk_sndbuf = kernel.sysctl_wmem_default
 
     def sock_flag(self, bit: int) -> bool:
         """Tell whether flag `bit` of enum sock_flags is set."""

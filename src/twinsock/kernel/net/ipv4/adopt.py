@@ -24,6 +24,7 @@ from twinsock.kernel.net.ipv4.inet_hashtables import (
     inet_bind_bucket_create,
     inet_bind_bucket_find,
     inet_bind_hash,
+    inet_ehash_del,
     inet_ehash_insert,
     inet_sk_bound_l3mdev,
     sk_is_connect_bind,
@@ -111,6 +112,17 @@ def adopt_tcp(sk: SockCommon, port: int) -> int:
     if sk.sk_state != TCP_CLOSE:
         inet_ehash_insert(sk)
     return 0
+
+
+def adopt_established(sk: SockCommon, port: int) -> None:
+    """Put a connection or TIME_WAIT into the established table alone: its port has owners that are like it."""
+    sk.sk_num = port
+    inet_ehash_insert(sk)
+
+
+def forget_established(sk: SockCommon) -> None:
+    """Undo adopt_established()."""
+    inet_ehash_del(sk)
 
 
 def adopt_udp(sk: UdpPortSock, port: int) -> int:
