@@ -325,6 +325,7 @@ def tcp_send_syn_data(sk: TcpSock, syn: TcpSkb) -> int:
         tcp_connect_queue_skb(sk, data)
         err = tcp_transmit_skb(sk, data, True)
         syn.skb_mstamp_us = data.skb_mstamp_us
+        syn.rack_listed = True
         data.seq = (data.seq + 1) & M32
         data.tcp_flags = TCPHDR_ACK | TCPHDR_PSH
         if not err:

@@ -346,6 +346,7 @@ def tcp_fragment(sk: TcpSock, queue: SkbList, skb: TcpSkb, length: int, mss_now:
     buff.eor = skb.eor
     skb.eor = False
     buff.skb_mstamp_us = skb.skb_mstamp_us
+    buff.rack_listed = skb.rack_listed
     buff.tstamp_ns = skb.tstamp_ns
     _tcp_fragment_tstamp(skb, buff)
     if skb.zc is not None:
@@ -501,6 +502,7 @@ def tcp_transmit_skb(sk: TcpSock, skb: TcpSkb, clone_it: bool) -> int:
     sk.tcp_wstamp_ns = max(sk.tcp_wstamp_ns, sk.tcp_clock_cache)
     skb.tstamp_ns = sk.tcp_wstamp_ns
     skb.skb_mstamp_us = sk.tcp_wstamp_ns // 1000
+    skb.rack_listed = True
     flags = skb.tcp_flags
     th = Tcphdr(sk.inet_sport, sk.sk_dport, skb.seq, sk.rcv_nxt, flags)
     if flags & TCPHDR_SYN:

@@ -165,13 +165,14 @@ def tcp_rack_detect_loss(sk: TcpSock) -> int:
     skb = sk.tcp_rtx_queue.head
     while skb is not None:
         sacked = skb.sacked
-        if sacked & TCPCB_SACKED_ACKED or (sacked & TCPCB_LOST and not sacked & TCPCB_SACKED_RETRANS):
+        if not skb.rack_listed or sacked & TCPCB_SACKED_ACKED or (sacked & TCPCB_LOST and not sacked & TCPCB_SACKED_RETRANS):
             skb = skb.next
             continue
         if _sent_after(sk.rack_mstamp, skb.skb_mstamp_us, sk.rack_end_seq, skb.end_seq):
             remaining = tcp_rack_skb_timeout(sk, skb, reo_wnd)
             if remaining <= 0:
                 tcp_mark_skb_lost(sk, skb)
+                skb.rack_listed = False  # Linux: judged once for each time it is sent, also when an undo clears the mark
             else:
                 reo_timeout = max(reo_timeout, remaining)
         skb = skb.next

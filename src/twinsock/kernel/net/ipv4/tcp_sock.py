@@ -131,6 +131,7 @@ class TcpSkb(SkBuff):
         self.eor = False
         self.is_probe = False
         self.skb_mstamp_us = 0
+        self.rack_listed = False  # in `tsorted_sent_queue`: RACK may judge it lost
         self.in_flight = 0
         self.is_app_limited = False
         self.delivered = 0
