@@ -736,7 +736,15 @@ def _copy_msghdr_from_user(msg: Msghdr, umsg: UserMsghdr) -> int:
     if umsg.iov is None:
         return -EFAULT
     iov = umsg.iov
-    msg.data = iov[0] if len(iov) == 1 else b"".join(iov)
+    if len(iov) == 1:
+        msg.data = iov[0]
+    else:
+        msg.data = b"".join(iov)
+        msg.iov_ends = ends = []
+        total = 0
+        for piece in iov:
+            total += len(piece)
+            ends.append(total)
     msg.size = umsg.room
     return 0
 

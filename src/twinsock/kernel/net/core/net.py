@@ -71,6 +71,7 @@ class Msghdr:
         self.name: bytes | None = None
         self.data: bytes = b""
         self.offset = 0
+        self.iov_ends: list[int] | None = None  # where in `data` each piece ends, when it was gathered from several
         self.control: bytes = b""
         self.control_room = 0  # receiving: bytes offered for control messages
         self.flags = 0  # MSG_* of the call

@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 _FLOWING: Final = 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT
+MAX_SKB_FRAGS: Final = 17
 _OPENING: Final = 1 << TCP_SYN_SENT | 1 << TCP_SYN_RECV
 
 
@@ -188,7 +189,10 @@ def _send_loop(task: Task, sk: TcpSock, call: _Sending) -> int:
     while msg.remaining():
         skb = sk.sk_write_queue.tail
         room = call.size_goal - skb.len if skb is not None else 0
-        if skb is None or room <= 0 or skb.eor or not _same_zerocopy(skb, call.uarg):
+        if skb is not None and room > 0 and not skb.eor and not _takes_fragment(skb, call.uarg):
+            tcp_mark_push(sk, skb)
+            room = 0
+        if skb is None or room <= 0 or skb.eor:
             if not tcp_stream_memory_free(sk, 0) or not _room_for_head(sk):
                 err = _wait_for_space(task, sk, call)
                 if err:
@@ -206,8 +210,7 @@ def _send_loop(task: Task, sk: TcpSock, call: _Sending) -> int:
             continue
         if not call.copied:
             skb.tcp_flags &= ~TCPHDR_PSH
-        _append(sk, skb, call, copy)
-        call.copied += copy
+        call.copied += _append(sk, skb, call, copy)
         if not msg.remaining():
             if flags & MSG_EOR:
                 skb.eor = True
@@ -239,13 +242,28 @@ def _wmem_schedule(sk: TcpSock, copy: int) -> int:
     return max(min(copy, sk.sk_forward_alloc), 0)
 
 
-def _same_zerocopy(skb: TcpSkb, uarg: UbufInfo | None) -> bool:
-    """A segment belongs to one completion, or to none."""
-    return skb.zc is uarg or not skb.len
+def _takes_fragment(skb: TcpSkb, uarg: UbufInfo | None) -> bool:
+    """Tell whether a segment has place for another piece of memory; it waits for one completion only."""
+    if uarg is None:
+        return (skb.last_frag_copied and skb.zc is None) or skb.nr_frags < MAX_SKB_FRAGS
+    return skb.nr_frags < MAX_SKB_FRAGS and (skb.zc is None or skb.zc is uarg)
 
 
-def _append(sk: TcpSock, skb: TcpSkb, call: _Sending, copy: int) -> None:
+def _append(sk: TcpSock, skb: TcpSkb, call: _Sending, copy: int) -> int:
+    """Add up to `copy` bytes of the message to a segment: how many it took."""
     msg = call.msg
+    charge = copy
+    if call.uarg is not None:
+        copy, pages = _pin(msg, copy, MAX_SKB_FRAGS - skb.nr_frags)
+        charge = pages * 4096
+        skb.nr_frags += pages
+        skb.last_frag_copied = False
+        if skb.zc is None:
+            skb.zc = call.uarg
+            call.uarg.refcnt += 1
+    elif not skb.last_frag_copied or skb.zc is not None:
+        skb.nr_frags += 1
+        skb.last_frag_copied = True
     if skb.len == 0 and skb.parts is None:
         skb.data = msg.data
         skb.offset = msg.offset
@@ -253,22 +271,29 @@ def _append(sk: TcpSock, skb: TcpSkb, call: _Sending, copy: int) -> None:
         msg.offset += copy
     else:
         skb.append(msg.take(copy))
-    charge = copy
-    if call.uarg is not None:
-        if skb.zc is None:
-            skb.zc = call.uarg
-            call.uarg.refcnt += 1
-        charge = _pages_of(copy)
     skb.truesize += charge
     sk_wmem_queued_add(sk, charge)
     sk.write_seq = (sk.write_seq + copy) & M32
     skb.end_seq = (skb.end_seq + copy) & M32
     skb.pcount = 0
+    return copy
 
 
-def _pages_of(length: int) -> int:
-    """Return what pinned pages cost (sheet 05, 5.6)."""
-    return max((length + 4095) & ~4095, 4096)
+def _pin(msg: Msghdr, copy: int, room: int) -> tuple[int, int]:
+    """Return (bytes, pages) of what the next `copy` bytes of a message pin in at most `room` fragments: one for each page of a piece."""
+    taken = pages = 0
+    while taken < copy and pages < room:
+        start = msg.offset + taken
+        count = copy - taken
+        if msg.iov_ends is not None:
+            for end in msg.iov_ends:
+                if end > start:
+                    count = min(count, end - start)
+                    break
+        count = min(count, (room - pages) * 4096)
+        pages += (count + 4095) // 4096
+        taken += count
+    return taken, pages
 
 
 def tcp_skb_entail(sk: TcpSock, skb: TcpSkb) -> None:

@@ -729,7 +729,7 @@ def tcp_mss_split_point(sk: TcpSock, skb: TcpSkb, mss_now: int, max_segs: int, n
 def tcp_grow_skb(sk: TcpSock, skb: TcpSkb, amount: int) -> None:
     """Fill a segment from the next one where both are still unsent and may be joined."""
     nxt = skb.next
-    if nxt is None or skb.eor or skb.zc is not nxt.zc or (nxt.tcp_flags & TCPHDR_FIN and nxt.len == 0):
+    if nxt is None or skb.eor or skb.zc is not None or nxt.zc is not None or (nxt.tcp_flags & TCPHDR_FIN and nxt.len == 0):
         return
     count = min(amount, nxt.len)
     if count <= 0 or (nxt.eor and count < nxt.len):
@@ -750,8 +750,6 @@ def tcp_grow_skb(sk: TcpSock, skb: TcpSkb, amount: int) -> None:
         skb.eor = nxt.eor
         skb.end_seq = nxt.end_seq
         sk_wmem_queued_add(sk, -nxt.truesize)
-        if nxt.zc is not None:
-            sk.zc_put(nxt.zc)
         sk.sk_write_queue.remove(nxt)
 
 
@@ -935,7 +933,7 @@ def _can_coalesce_send_queue_head(sk: TcpSock, length: int) -> bool:
     skb = sk.sk_write_queue.head
     while skb is not None and length > skb.len:
         nxt = skb.next
-        if skb.tx_flags or nxt is None or skb.eor or skb.zc is not nxt.zc:
+        if skb.tx_flags or nxt is None or skb.eor or skb.zc is not None or nxt.zc is not None:
             return False
         length -= skb.len
         skb = nxt

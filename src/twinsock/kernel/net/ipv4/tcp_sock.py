@@ -116,6 +116,9 @@ class TcpSkb(SkBuff):
 
     An unsent segment that still grows keeps its pieces in `parts`; `linearize` makes one view of them before it is sent."""
 
+    nr_frags = 0  # pieces of memory of an unsent segment
+    last_frag_copied = False  # the last of them is ours and grows
+
     def __init__(self, data: bytes = b"", offset: int = 0, length: int = -1) -> None:
         super().__init__(data, offset, length)
         self.next: TcpSkb | None = None
