@@ -167,6 +167,25 @@ class Wire:
     def getsockopt(self, fd: int, level: int, name: int, size: int) -> bytes:
         raise NotImplementedError
 
+    def proc(self, name: str) -> str:
+        """Return the text of /proc/net/<name>."""
+        raise NotImplementedError
+
+    def sysctl(self, path: str, value: str) -> None:
+        """Write /proc/sys/net/<path>."""
+        raise NotImplementedError
+
+    def counters(self) -> dict[str, int]:
+        """Return the counters of TCP that are not zero, by group and name."""
+        found = {}
+        for name in ("snmp", "netstat"):
+            lines = self.proc(name).splitlines()
+            for names, values in zip(lines[::2], lines[1::2], strict=True):
+                group, *words = names.split()
+                if group in ("Tcp:", "TcpExt:"):
+                    found |= {group + word: int(value) for word, value in zip(words, values.split()[1:], strict=True) if int(value)}
+        return found
+
     def established(self, win: int = 65535, **options: object) -> int:
         """Accept a connection from the peer and forget the packets of the handshake."""
         lfd = self.listen()
@@ -270,6 +289,16 @@ class TwinWire(Wire):
         assert isinstance(raw, bytes)
         return raw
 
+    def proc(self, name: str) -> str:
+        from twinsock.kernel.fs.proc.net import read_proc_net
+
+        return str(read_proc_net(self.world.task, name))
+
+    def sysctl(self, path: str, value: str) -> None:
+        from twinsock.kernel.net.sysctl_net import sysctl_write
+
+        assert sysctl_write(self.world.task, f"net/{path}", value.encode()) == 0
+
 
 class HostWire(Wire):
     """The live kernel's side; to be made in a fresh network namespace.
@@ -366,6 +395,14 @@ class HostWire(Wire):
 
     def getsockopt(self, fd: int, level: int, name: int, size: int) -> bytes:
         return self.socks[fd].getsockopt(level, name, size)
+
+    def proc(self, name: str) -> str:
+        with open(f"/proc/net/{name}") as file:
+            return file.read()
+
+    def sysctl(self, path: str, value: str) -> None:
+        with open(f"/proc/sys/net/{path}", "w") as file:
+            file.write(value)
 
     def stop(self) -> None:
         """Close everything."""

@@ -62,8 +62,10 @@ from twinsock.uapi.snmp import (
     LINUX_MIB_TCPRENORECOVERYFAIL,
     LINUX_MIB_TCPSACKFAILURES,
     LINUX_MIB_TCPSACKRECOVERYFAIL,
+    LINUX_MIB_TCPTIMEOUTREHASH,
     LINUX_MIB_TCPTIMEOUTS,
 )
+from twinsock.uapi.socket import SOCK_TXREHASH_ENABLED
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_FIN_WAIT2, TCP_LISTEN, TCP_SYN_RECV, TCP_SYN_SENT
 
 TYPE_CHECKING = False
@@ -259,6 +261,9 @@ def tcp_write_timeout(sk: TcpSock) -> bool:
     if expired:
         tcp_write_err(sk)
         return True
+    if sk.sk_txrehash == SOCK_TXREHASH_ENABLED:  # Linux: sk_rethink_txhash(), another path through the network
+        sk.timeout_rehash += 1
+        sk.sk_net.net_statistics[LINUX_MIB_TCPTIMEOUTREHASH] += 1
     return False
 
 
