@@ -126,6 +126,10 @@ class Wire:
     def listen(self, backlog: int = 5) -> int:
         raise NotImplementedError
 
+    def listen_shared(self) -> int:
+        """Listen with SO_REUSEPORT."""
+        raise NotImplementedError
+
     def accept(self, fd: int) -> int:
         raise NotImplementedError
 
@@ -255,6 +259,13 @@ class TwinWire(Wire):
         assert self.world.listen(fd, backlog) == 0
         return fd
 
+    def listen_shared(self) -> int:
+        fd = self.world.socket()
+        assert self.world.setsockopt(fd, 1, 15, 1) == 0
+        assert self.world.bind(fd, PORT, LOCAL) == 0
+        assert self.world.listen(fd, 5) == 0
+        return fd
+
     def accept(self, fd: int) -> int:
         return self.world.accept(fd)
 
@@ -349,6 +360,13 @@ class HostWire(Wire):
         sock = socket.socket()
         sock.bind(("192.168.0.1", PORT))
         sock.listen(backlog)
+        return self.keep(sock)
+
+    def listen_shared(self) -> int:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(("192.168.0.1", PORT))
+        sock.listen(5)
         return self.keep(sock)
 
     def accept(self, fd: int) -> int:

@@ -24,6 +24,7 @@ class Timer:
 
     def __init__(self) -> None:
         self.expires_ns = 0
+        self.expires = 0  # the tick asked for, before rounding: what tables show (wheel timers only)
         self.seq = 0
 
     def fire(self) -> None:
@@ -70,6 +71,7 @@ class Clock:
 
     def mod_timer(self, timer: Timer, expires: int) -> None:
         """Arm a wheel timer for tick `expires`, rounded up to the granularity of its wheel level."""
+        timer.expires = expires
         self._arm(timer, (self._wheel_tick(expires) - INITIAL_JIFFIES) * self.jiffy_ns)
 
     def mod_timer_ns(self, timer: Timer, delay_ns: int) -> None:

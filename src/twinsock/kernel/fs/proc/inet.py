@@ -10,7 +10,7 @@ from twinsock.kernel.net.core.sock import SockCommon
 from twinsock.kernel.net.ipv4.inet_csk import inet_csk_in_pingpong_mode
 from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.kernel.net.ipv4.inet_timewait_sock import InetTimewaitSock
-from twinsock.kernel.net.ipv4.tcp_diag import hashed_tcp_sockets, tcp_queues, tcp_timer, timer_left_ns
+from twinsock.kernel.net.ipv4.tcp_diag import hashed_tcp_sockets, tcp_queues, tcp_timer, timer_left
 from twinsock.kernel.net.ipv4.tcp_sock import TcpSock
 from twinsock.kernel.net.ipv4.tcp_state import tcp_in_initial_slowstart
 from twinsock.kernel.net.ipv4.tcp_timewait import TcpTimewaitSock
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from typing import Final
 
     from twinsock.kernel.net.core.net_namespace import Net
-    from twinsock.kernel.time.timer import Timer
 
 USER_HZ: Final = 100
 _COLUMNS: Final = "st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
@@ -82,22 +81,18 @@ def get_tcp_sock(sk: TcpSock, number: int) -> str:
     )
 
 
-def _jiffies_left(sk: SockCommon, timer: Timer | None) -> int:
-    return timer_left_ns(sk, timer) // sk.sk_net.kernel.clock.jiffy_ns
-
-
 def get_openreq(req: RequestSock, number: int) -> str:
     """Return the line of a connection whose SYN has been answered."""
     uid = 0 if req.rsk_listener is None else req.rsk_listener.sock_i_uid()
     return (
         f"{number:4d}: {_ends(req, req.sk_num, req.sk_dport)} {TCP_SYN_RECV:02X} {0:08X}:{0:08X} "
-        f"01:{_clock_t(req, _jiffies_left(req, req.rsk_timer)):08X} {req.num_timeout:08X} {uid:5d} {0:8d} 0 0 {number:016x}"
+        f"01:{_clock_t(req, timer_left(req, req.rsk_timer)):08X} {req.num_timeout:08X} {uid:5d} {0:8d} 0 0 {number:016x}"
     )
 
 
 def get_timewait_sock(tw: InetTimewaitSock, number: int) -> str:
     """Return the line of a mini-socket."""
-    left = _jiffies_left(tw, tw.tw_timer) if isinstance(tw, TcpTimewaitSock) else 0
+    left = timer_left(tw, tw.tw_timer) if isinstance(tw, TcpTimewaitSock) else 0
     return (
         f"{number:4d}: {_ends(tw, tw.sk_num, tw.sk_dport)} {tw.tw_substate:02X} {0:08X}:{0:08X} "
         f"03:{_clock_t(tw, left):08X} {0:08X} {0:5d} {0:8d} 0 3 {number:016x}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from twinsock.uapi.errno import EBUSY, EINVAL
 from twinsock.uapi.in_ import IPPROTO_TCP
+from twinsock.uapi.snmp import LINUX_MIB_TCPMIGRATEREQFAILURE
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 
 TYPE_CHECKING = False
@@ -111,7 +112,10 @@ def reuseport_select_sock(sk: Sock, hash_: int, skb: SkBuff | None, hdr_len: int
 def reuseport_migrate_sock(sk: Sock, hash_: int) -> Sock | None:
     """Choose the listener that takes a connection over from the closed listener `sk`, with tcp_migrate_req."""
     group = sk.sk_reuseport_cb
-    if group is None or not group.socks or not sk.sk_net.ipv4.sysctl_tcp_migrate_req:
+    if group is None or not sk.sk_net.ipv4.sysctl_tcp_migrate_req:
+        return None
+    if not group.socks:
+        sk.sk_net.net_statistics[LINUX_MIB_TCPMIGRATEREQFAILURE] += 1
         return None
     return _select_by_hash(group, hash_)
 

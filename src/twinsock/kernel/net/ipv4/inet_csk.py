@@ -140,10 +140,8 @@ def inet_csk_reset_xmit_timer(sk: InetCsk, what: int, when: int, max_when: int) 
 
 
 def inet_csk_clear_xmit_timer(sk: InetCsk) -> None:
-    """Nothing is to be retransmitted; the timer itself may run into the void."""
+    """Nothing is to be retransmitted; the timer itself runs into the void, and holds its reference until then."""
     sk.icsk_pending = 0
-    if sk.icsk_retransmit_timer is not None:
-        sk.sk_net.kernel.clock.del_timer(sk.icsk_retransmit_timer)
 
 
 def inet_csk_clear_delack_timer(sk: InetCsk) -> None:

@@ -83,11 +83,11 @@ def bound_tcp_sockets(net: Net) -> list[SockCommon]:
     return found
 
 
-def timer_left_ns(sk: SockCommon, timer: Timer | None) -> int:
-    """Return how long until a timer fires, 0 when it is idle."""
+def timer_left(sk: SockCommon, timer: Timer | None) -> int:
+    """Return the ticks until a timer is due, 0 when it is idle; the wheel may let it fire somewhat later."""
     if timer is None or not timer.pending():
         return 0
-    return max(timer.expires_ns - sk.sk_net.kernel.clock.now_ns, 0)
+    return max(timer.expires - sk.sk_net.kernel.clock.jiffies(), 0)
 
 
 def tcp_timer(sk: TcpSock) -> tuple[int, int, int]:
@@ -99,7 +99,7 @@ def tcp_timer(sk: TcpSock) -> tuple[int, int, int]:
         return 4, max(sk.icsk_timeout - clock.jiffies(), 0), sk.icsk_probes_out
     timer = sk.icsk_keepalive_timer
     if timer is not None and timer.pending():
-        return 2, timer_left_ns(sk, timer) // clock.jiffy_ns, sk.icsk_probes_out
+        return 2, timer_left(sk, timer), sk.icsk_probes_out
     return 0, 0, 0
 
 
@@ -148,9 +148,9 @@ class TcpDiag(InetDiagHandler):
             msg.state = TCP_SYN_RECV
             msg.timer = 1
             msg.retrans = sk.num_retrans
-            msg.expires = timer_left_ns(sk, sk.rsk_timer) // 1_000_000
+            msg.expires = timer_left(sk, sk.rsk_timer) * 1000 // clock.hz
         elif isinstance(sk, TcpTimewaitSock):
-            msg.expires = timer_left_ns(sk, sk.tw_timer) // 1_000_000
+            msg.expires = timer_left(sk, sk.tw_timer) * 1000 // clock.hz
         elif isinstance(sk, TcpSock):
             msg.timer, left, msg.retrans = tcp_timer(sk)
             msg.expires = left * 1000 // clock.hz

@@ -8,6 +8,7 @@ from __future__ import annotations
 from twinsock.kernel.net.ipv4.inet_csk import (
     ICSK_ACK_NOMEM,
     ICSK_TIME_LOSS_PROBE,
+    inet_csk_ack_scheduled,
     inet_csk_clear_delack_timer,
 )
 from twinsock.kernel.net.ipv4.tcp_cong import (
@@ -581,8 +582,8 @@ def tcp_event_ack_sent(sk: TcpSock) -> None:
 
 
 def tcp_dec_quickack_mode(sk: TcpSock) -> None:
-    """Use up one quick acknowledgement; the last one inflates the delay estimate again."""
-    if sk.ack_quick:
+    """Use up one quick acknowledgement if one was owed; the last one inflates the delay estimate again."""
+    if sk.ack_quick and inet_csk_ack_scheduled(sk):
         if sk.ack_quick <= 1:
             sk.ack_quick = 0
             sk.ack_ato = sk.sk_net.kernel.clock.hz // 25

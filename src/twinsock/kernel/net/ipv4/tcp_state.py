@@ -213,6 +213,8 @@ def tcp_clear_xmit_timers(sk: TcpSock) -> None:
     if sk.compressed_ack_timer is not None:
         clock.del_timer(sk.compressed_ack_timer)
     inet_csk_clear_xmit_timer(sk)
+    if sk.icsk_retransmit_timer is not None:
+        clock.del_timer(sk.icsk_retransmit_timer)
     inet_csk_clear_delack_timer(sk)
     inet_csk_delete_keepalive_timer(sk)
 
