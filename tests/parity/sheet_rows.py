@@ -36,6 +36,17 @@ _CHECKS = _BIND + "test_checks_come_in_the_same_order_in_every_state"
 _KINDS = _ADDR + "test_every_kind_of_address_ends_as_on_linux"
 _DELIVERY = _P + "test_udp_delivery.py::"
 _HOOKS = _U + "test_cgroup_hooks.py::"
+_UN = _P + "test_unix_names.py::"
+_SCM = _P + "test_unix_scm.py::"
+_UT = _P + "test_unix_tables.py::"
+_URND = _P + "test_unix_random.py::"
+_UROW = _P + "test_unix_rows.py::"
+_WIRE = _P + "test_wire_rows.py::"
+_TWIRE = _P + "test_tcp_wire.py::"
+_DIAG = _P + "test_diag_rows.py::"
+_TELL = _P + "test_proc_inet.py::test_both_kernels_tell_the_same_of_a_scene"
+_SS = _P + "test_proc_ss.py::test_ss_prints_the_files_of_both_kernels_alike"
+_SSD = _P + "test_proc_ss.py::test_ss_prints_a_dump_of_both_kernels_alike"
 _MEM = _U + "test_core_memory.py::"
 _LOOP = _U + "test_tcp_loopback.py::"
 
@@ -277,9 +288,170 @@ ROWS: dict[str, str] = {
     "02-2.11-4": _BIND + "anycast_addresses " + _BIND + "special_addresses",
     "02-2.11-5": _BIND + "special_addresses " + _BIND + "devices_after_bind",
     "02-2.11-6": _BIND + "devices_after_bind " + _SOL + "test_every_option_takes_and_refuses_the_same_values",
+    # tables and sock_diag
+    "07-7.1-1": _DIAG + "numbers_of_tcp",
+    "07-7.1-2,3": _TELL,
+    "07-7.1-4": _TELL
+    + " "
+    + _WIRE
+    + "listener_and_request "
+    + _WIRE
+    + "closing_first "
+    + _WIRE
+    + "closing_at_once "
+    + _WIRE
+    + "crossed_syns",
+    "07-7.1-5": _WIRE + "syn_is_sent " + _WIRE + "data_waits",
+    "07-7.1-6": _WIRE + "closing_second " + _WIRE + "data_waits",
+    "07-7.1-7": _WIRE + "retransmitting " + _WIRE + "keeping_alive " + _WIRE + "orphans " + _WIRE + "probing_a_closed_window",
+    "07-7.1-8": _WIRE + "orphans " + _WIRE + "keeping_alive",
+    "07-7.1-9": _WIRE + "retransmitting " + _WIRE + "listener_and_request",
+    "07-7.1-10": _SCENE + "other_owner",
+    "07-7.1-11": _WIRE + "probing_a_closed_window " + _WIRE + "keeping_alive",
+    "07-7.1-12": _TELL + " " + _WIRE + "orphans",
+    "07-7.1-13": _WIRE + "closing_first " + _WIRE + "data_waits",
+    "07-7.1-15..19": _WIRE + "data_waits " + _WIRE + "retransmitting",
+    "07-7.1-order": _DIAG + "numbers_of_tcp",
+    "07-7.1-short": _WIRE + "listener_and_request " + _WIRE + "orphans",
+    "07-7.1-orphan": _WIRE + "orphans",
+    "07-7.2-1": _TELL,
+    "07-7.2-2": _TELL + " " + _DIAG + "buckets_of_udp " + _SCENE + "udp_drops",
+    "07-7.2-3": _SCENE + "raw_sockets " + _SCENE + "ping_sockets",
+    "07-7.2-4": _SCENE + "udp_sockets",
+    "07-7.3-2..8": _UT + "test_proc_net_unix_shows_the_same_rows",
+    "07-7.4-netlink": _P + "test_netlink_sockets.py::listed",
+    "07-7.4-packet": _P + "test_packet_sockets.py::listed",
+    "07-7.4-sockstat": _STAT,
+    "07-7.4-protocols": _P + "test_netlink_route.py::protocols_of_both",
+    "07-7.5-names": _DIAG + "names_of_counters",
+    "07-7.5-constants": _DIAG + "names_of_counters",
+    "07-7.5-1..4": _WIRE + "opens_and_failures",
+    "07-7.5-5": _TWIRE + "timeout_backs_off " + _TWIRE + "a_syn_is_sent_again_linearly",
+    "07-7.5-6,7": _WIRE + "accept_queue_overflows",
+    "07-7.5-8": _WIRE + "full_syn_queue_without_cookies " + _WIRE + "full_syn_queue_with_cookies",
+    "07-7.5-9": _WIRE + "cookies_always",
+    "07-7.5-10": _WIRE + "opens_and_failures " + _WIRE + "abort_on_overflow",
+    "07-7.5-11": _WIRE + "deferred_accept",
+    "07-7.5-12": _TWIRE + "timeout_backs_off",
+    "07-7.5-13,14": _WIRE + "aborts",
+    "07-7.5-15": _WIRE + "aborts " + _TWIRE + "data_for_an_orphan_is_reset",
+    "07-7.5-16": _WIRE + "killed_mini_sockets " + _WIRE + "time_waits",
+    "07-7.5-17": _WIRE + "recycled_time_wait",
+    "07-7.5-18": _WIRE + "time_waits",
+    "07-7.5-19": _WIRE + "challenges " + _TWIRE + "challenge_acks",
+    "07-7.5-20": _WIRE + "migrated_requests",
+    "07-7.5-21": _WIRE + "challenges",
+    "07-7.5-22": _UDP + "refused_by_icmp " + _UDP + "buffer_fills_and_drops",
+    "07-7.6-request": _DIAG + "each_state " + _DIAG + "one_socket " + _DIAG + "odd_requests",
+    "07-7.6-destroy": _P + "test_diag_destroy.py::connection " + _DIAG + "nobody_asks",
+    "07-7.6-reply": _TELL,
+    "07-7.6-1..4": _TELL + " " + _DIAG + "each_extension",
+    "07-7.6-mask": _DIAG + "each_state",
+    "07-7.6-attributes": _DIAG + "each_extension " + _DIAG + "nobody_asks",
+    "07-7.6-unix": _UT + "test_unix_diag_tells_the_same_of_every_socket " + _UT + "test_unix_diag_lists_the_states_asked_for",
+    "07-7.7-1..3": _SS + " " + _SSD + " " + _UROW + "test_ss_prints_the_unix_table_of_both_kernels_alike",
+    "07-7.7-4,5": _SSD + " " + _DIAG + "test_ss_prints_the_same_words_of_a_connection",
+    "07-7.7-6": _U + "test_twin_port.py::test_owners_are_the_descriptors_that_hold_a_socket",
+    "07-7.7-7": _SSD,
+    "07-7.7-8": _DIAG + "test_ss_prints_the_same_words_of_a_connection",
+    "07-7.7-9": _P + "test_diag_destroy.py::connection",
+    "07-7.7-bound": _SSD + " " + _DIAG + "each_state",
+    "07-7.7-cookie": _DIAG + "one_socket",
+    # UNIX sockets
+    "08-8.1-types": _US + "test_socket_and_socketpair_take_three_types_and_two_protocols",
+    "08-8.1-names": _UROW + "protocols_are_named",
+    "08-8.1-options": _US + "test_other_option_levels_and_options_of_the_family",
+    "08-8.2-1,2": _UN + "test_bind_checks_length_family_and_path_in_this_order",
+    "08-8.2-3": _UN + "test_a_bound_socket_with_a_name_refuses_a_second_one_and_leaves_no_file",
+    "08-8.2-4": _UN
+    + "test_socket_path_mode_is_0777_without_umask_and_fchmod_before_bind_counts "
+    + _UN
+    + "test_existing_names_of_any_kind_are_in_use "
+    + _UN
+    + "test_bind_needs_write_and_search_permission_on_the_directory "
+    + _UT
+    + "test_read_only_file_system_refuses_new_names_and_serves_old_ones",
+    "08-8.2-5": _UN + "test_bind_checks_length_family_and_path_in_this_order",
+    "08-8.2-6": _UN + "test_abstract_names_count_every_byte_and_the_type " + _UN + "test_abstract_name_is_free_again_after_the_last_close",
+    "08-8.2-unlink": _UN + "test_unlink_and_bind_again_makes_a_second_listener_while_the_first_goes_on",
+    "08-8.2-rename": _UN + "test_rename_moves_the_socket_and_keeps_the_old_name_in_getsockname",
+    "08-8.2-unbound": _UN + "test_unbound_names_and_unconnected_peers_are_told_apart",
+    "08-8.2-namespaces": _UN + "test_abstract_names_belong_to_a_namespace_and_paths_to_the_file_system",
+    "08-8.2-types": _UROW + "test_a_path_serves_one_socket_and_its_name_outlives_it",
+    "08-8.2-autobind": _UN + "test_autobind_happens_at_connect_and_sendto_with_passcred_not_before",
+    "08-8.3-listen-1,2": _US + "test_listen_needs_a_name_a_connection_type_and_no_connection",
+    "08-8.3-listen-3": _UROW + "test_accept_and_listen_are_refused_by_type_and_state",
+    "08-8.3-listen-4": _US
+    + "test_backlog_is_clamped_to_somaxconn_of_4096 "
+    + _US
+    + "test_backlog_may_be_lowered_and_raised_later "
+    + _US
+    + "test_blocking_connect_waits_for_room_times_out_or_is_refused",
+    "08-8.3-1..4": _US + "test_connect_errors_come_in_linux_order",
+    "08-8.3-5": _UN
+    + "test_connect_and_sendto_need_write_permission_on_the_socket_file "
+    + _UN
+    + "test_search_permission_on_every_directory_is_needed",
+    "08-8.3-6,7": _US + "test_connect_errors_come_in_linux_order",
+    "08-8.3-8": _US + "test_blocking_connect_waits_for_room_times_out_or_is_refused",
+    "08-8.3-backlog": _US + "test_backlog_b_takes_b_plus_one_connections",
+    "08-8.3-early": _US + "test_client_may_send_before_accept_and_leave_before_accept",
+    "08-8.3-listener-closes": _US + "test_closing_the_listener_resets_clients_that_wait",
+    "08-8.3-accept": _UROW + "test_accept_and_listen_are_refused_by_type_and_state",
+    "08-8.3-datagram": _UD
+    + "test_connect_errors_of_datagram_sockets_come_in_linux_order "
+    + _UD
+    + "test_a_connected_receiver_refuses_third_parties "
+    + _UD
+    + "test_a_socket_connected_to_itself_works",
+    "08-8.4-1": _UROW + "test_full_size_messages_and_one_byte_more " + _UD + "test_send_buffer_limits_what_waits_at_the_peer",
+    "08-8.4-2": _UD + "test_receiver_takes_one_message_more_than_max_dgram_qlen",
+    "08-8.4-3": _UD + "test_send_buffer_limits_what_waits_at_the_peer",
+    "08-8.4-4": _UROW + "test_full_size_messages_and_one_byte_more",
+    "08-8.4-5": _UD + "test_receive_buffer_is_not_used",
+    "08-8.5-1,2": _US + "test_calls_on_an_unconnected_socket",
+    "08-8.5-3": _US + "test_sendto_with_an_address_on_a_connected_socket",
+    "08-8.5-4": _US
+    + "test_peer_closing_gives_end_of_file_or_one_reset "
+    + _UD
+    + "test_peer_closed_gives_refused_once_and_drops_the_association",
+    "08-8.5-5": _US + "test_peer_closing_gives_end_of_file_or_one_reset " + _US + "test_reset_is_reported_by_so_error_once",
+    "08-8.5-6": _US + "test_shutdown_of_one_end_shows_at_both",
+    "08-8.5-7": _US + "test_stream_merges_messages_and_seqpacket_keeps_them_apart " + _UD + "test_empty_messages_are_delivered_and_peeked",
+    "08-8.5-8": _US + "test_short_buffers_truncate_by_type",
+    "08-8.5-9": _US + "test_peer_closing_gives_end_of_file_or_one_reset " + _UD + "test_empty_messages_are_delivered_and_peeked",
+    "08-8.5-10": _UROW
+    + "test_urgent_bytes_exist_on_streams_alone "
+    + _URND
+    + "test_urgent_bytes_in_random_order_look_alike_on_both_kernels",
+    "08-8.5-11": _US + "test_peek_offset_moves_with_peeks_and_reads",
+    "08-8.5-12": _US + "test_inq_and_outq_count_unread_bytes_and_memory",
+    "08-8.5-13": _US + "test_zerocopy_flag_is_ignored " + _US + "test_other_option_levels_and_options_of_the_family",
+    "08-8.6-1": _SCM + "test_at_most_253_descriptors_go_in_one_message " + _SCM + "test_a_bad_descriptor_fails_the_whole_send",
+    "08-8.6-2": _SCM + "test_empty_messages_may_carry_descriptors_except_on_streams",
+    "08-8.6-3": _SCM + "test_streams_stop_behind_descriptors_and_join_before_them",
+    "08-8.6-4": _SCM
+    + "test_small_control_buffers_take_what_fits_and_set_ctrunc "
+    + _SCM
+    + "test_plain_reads_and_closes_drop_the_descriptors "
+    + _SCM
+    + "test_receiver_s_descriptor_limit_cuts_the_list",
+    "08-8.6-5": _SCM + "test_descriptors_arrive_and_refer_to_the_same_file " + _SCM + "test_peeking_duplicates_the_descriptors",
+    "08-8.6-6": _SCM
+    + "test_too_many_descriptors_in_flight_stop_an_unprivileged_user "
+    + _SCM
+    + "test_two_sockets_that_hold_each_other_are_collected",
+    "08-8.6-7": _SCM + "test_descriptors_arrive_and_refer_to_the_same_file",
+    "08-8.7-1": _UROW + "credentials_stay " + _SCM + "test_peercred_belongs_to_listen_and_connect_time",
+    "08-8.7-2": _SCM + "test_peer_groups_and_peer_pidfd_exist_where_peercred_does",
+    "08-8.7-3": _SCM + "test_explicit_credentials_are_checked " + _SCM + "test_own_credentials_are_filled_in_when_either_side_asked",
+    "08-8.8-1": _PAIRS + " " + _US + "test_socket_and_socketpair_take_three_types_and_two_protocols",
+    "08-8.9-1": _UROW + "test_ss_prints_the_unix_table_of_both_kernels_alike " + _UT + "test_unix_diag_tells_the_same_of_every_socket",
 }
 
 WITHOUT: dict[str, str] = {
+    "07-7.1-14": "D-proc-1",  # hashed pointers
+    "07-7.3-1": "D-proc-1",
     "01-1.1-11": "ENFILE for the host: fs.file-max is one for the whole machine, a unit test stands for it",
     "01-1.2-xdp": "no such family on the twin",
     "01-1.2-vsock": "no such family on the twin",
@@ -317,6 +489,23 @@ SECTIONS: dict[str, str] = {
     "02-2.9": "1..6,odd,reserved,sysctl",
     "02-2.10": "conflict,port-0,1..6,copies",
     "02-2.11": "1..6",
+    "07-7.1": "1..19,order,short,orphan",
+    "07-7.2": "1..4",
+    "07-7.3": "1..8",
+    "07-7.4": "netlink,packet,sockstat,protocols",
+    "07-7.5": "names,constants,1..22",
+    "07-7.6": "request,destroy,reply,1..4,mask,attributes,unix",
+    "07-7.7": "1..9,bound,cookie",
+    "08-8.1": "types,names,options",
+    "08-8.2": "1..6,unlink,rename,unbound,namespaces,types,autobind",
+    "08-8.3-listen": "1..4",
+    "08-8.3": "1..8,backlog,early,listener-closes,accept,datagram",
+    "08-8.4": "1..5",
+    "08-8.5": "1..13",
+    "08-8.6": "1..7",
+    "08-8.7": "1..3",
+    "08-8.8": "1",
+    "08-8.9": "1",
 }
 
 

@@ -79,6 +79,10 @@ class InetDiagHandler:
         """Find the socket that a 4-tuple belongs to."""
         raise NotImplementedError
 
+    def dump_one(self, req: NetlinkRequest, asked: InetDiagReq) -> SockCommon | None:
+        """Find the socket to tell about, which for some protocols is another one than the socket to destroy."""
+        return self.find(req, asked)
+
     def fill_info(self, sk: SockCommon, msg: InetDiagMsg, ext: int, net_admin: bool) -> None:
         """Add queues, timers and the protocol's own attributes."""
 
@@ -102,7 +106,7 @@ class InetDiag(SockDiagHandler):
             return -EINVAL
         if req.wants_dump():
             return self._dump(req, asked, asked.bytecode if _has_bytecode(req, REQ_SIZE) else None)
-        err, sk = self._find(req, asked)
+        err, sk = self._find(req, asked, True)
         if sk is None:
             return err
         msg = inet_diag_fill(self.handlers[asked.protocol], sk, asked.ext, req.capable(CAP_NET_ADMIN))
@@ -114,7 +118,7 @@ class InetDiag(SockDiagHandler):
         asked = parse_req(req.payload)
         if asked is None:
             return -EINVAL
-        err, sk = self._find(req, asked)
+        err, sk = self._find(req, asked, False)
         if sk is None:
             return err
         if not req.capable(CAP_NET_ADMIN):
@@ -128,20 +132,20 @@ class InetDiag(SockDiagHandler):
             return -EINVAL
         if req.wants_dump():
             return self._dump(req, asked, asked.bytecode if asked.bytecode else None)
-        err, sk = self._find(req, asked)
+        err, sk = self._find(req, asked, True)
         if sk is None:
             return err
         msg = inet_diag_fill(self.handlers[asked.protocol], sk, asked.ext, req.capable(CAP_NET_ADMIN))
         req.answer(req.type, 0, msg.emit())
         return 0
 
-    def _find(self, req: NetlinkRequest, asked: InetDiagReq) -> tuple[int, SockCommon | None]:
+    def _find(self, req: NetlinkRequest, asked: InetDiagReq, to_tell: bool) -> tuple[int, SockCommon | None]:
         handler = self.handlers.get(asked.protocol)
         if handler is None:
             return -ENOENT, None
         if asked.family not in (AF_INET, AF_INET6):
             return -EINVAL, None
-        sk = handler.find(req, asked)
+        sk = handler.dump_one(req, asked) if to_tell else handler.find(req, asked)
         if sk is None or not cookie_matches(sk, asked.cookie):
             return -ENOENT, None
         return 0, sk
