@@ -18,7 +18,7 @@ Result = list[object]
 
 
 def rows(w: Wire) -> Result:
-    """Return /proc/net/tcp: the text of each line without inode and pointer, then the timer in milliseconds."""
+    """Return /proc/net/tcp: the text of each line without inode and pointer, then timer, rto and ato in milliseconds."""
     found: Result = []
     for line in w.proc("tcp").splitlines()[1:]:
         words = line.split()
@@ -26,8 +26,10 @@ def rows(w: Wire) -> Result:
         words[5] = timer
         words[9] = "inode" if int(words[9]) else "0"
         words[11] = ""
+        estimates = [float(int(word) * 10) for word in words[12:14]]
+        del words[12:14]
         text = " ".join(words).replace(f":{w.local_port:04X}", ":local").replace(f":{w.remote_port:04X}", ":remote")
-        found += [text, float(int(when, 16) * 10)]
+        found += [text, float(int(when, 16) * 10), *estimates]
     return found
 
 
