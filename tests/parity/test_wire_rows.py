@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from tests.netns import run_in_netns
 from tests.parity.test_tcp_wire import NOT_COUNTED, same
-from tests.tcpwire import HostWire, TwinWire, Wire
+from tests.tcpwire import HostWire, TwinWire, Wire, on_host
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.needs("ip", "sysctl")]
 
 SYN = {"mss": 1000, "sack_ok": True, "wscale": 7}
-RUNS = 12  # orphans and allocations of other programs count too, and the host's instants shift under load
+RUNS = 8  # orphans and allocations of other programs count too
 Result = list[object]
 
 
@@ -546,28 +545,24 @@ COUNTERS = [
 ]
 
 
-def tell(scenario: Callable[[Wire], Result], w: Wire) -> Result:
+def told(scenario: Callable[[Wire], Result]) -> Callable[[Wire], Result]:
     """Return what a scenario sees, counters without those that depend on the device's driver."""
-    found: Result = []
-    for part in scenario(w):
-        found.append({name: part[name] for name in part if name not in NOT_COUNTED} if isinstance(part, dict) else part)
-    return found
 
+    def tell(w: Wire) -> Result:
+        found: Result = []
+        for part in scenario(w):
+            found.append({name: part[name] for name in part if name not in NOT_COUNTED} if isinstance(part, dict) else part)
+        return found
 
-def on_host(scenario: Callable[[Wire], Result]) -> Result:
-    wire = HostWire()
-    try:
-        return tell(scenario, wire)
-    finally:
-        wire.stop()
+    return tell
 
 
 @pytest.mark.parametrize("scenario", TABLES + COUNTERS, ids=lambda f: f.__name__)
 def test_tables_and_counters_tell_the_same_of_a_hand_made_peer(scenario: Callable[[Wire], Result]) -> None:
-    got = tell(scenario, TwinWire())
+    got = told(scenario)(TwinWire())
     want: Result = []
     for _ in range(RUNS):
-        want = run_in_netns(lambda: on_host(scenario))
-        if same(got, want, 400.0):
+        want = on_host(told(scenario), HostWire)
+        if same(got, want, 100.0):
             return
     assert got == want
