@@ -45,7 +45,9 @@ class UdpDiag(InetDiagHandler):
         return best
 
     def dump_one(self, req: NetlinkRequest, asked: InetDiagReq) -> SockCommon | None:
-        """Find the receiver of what `src` sends to `dst`. Measured: 6.18, tests/parity/test_diag_rows.py, the other way round than destroy."""
+        """Find the receiver of what `src` sends to `dst`: the other way round than to destroy.
+
+        Measured: 6.18, tests/parity/test_diag_rows.py"""
         asked.src, asked.dst = asked.dst, asked.src
         asked.sport, asked.dport = asked.dport, asked.sport
         return self.find(req, asked)
