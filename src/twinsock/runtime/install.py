@@ -8,6 +8,7 @@ import datetime
 import gc
 import importlib
 import sys
+from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -18,7 +19,7 @@ LEAVES = ("_socket", "select", "_thread", "time", "_signal")
 # Modules of the standard library that hold on to a leaf, directly or through one another: forgotten where they are loaded.
 FORGET = """
     _asyncio _queue _strptime asyncio calendar concurrent contextlib_ ctypes_ email http importlib.metadata_ logging multiprocessing
-    queue random sched secrets selectors shutil signal socket socketserver ssl subprocess tempfile threading
+    queue random sched secrets selectors shutil signal socket socketserver ssl _ssl subprocess tempfile threading
     urllib uuid _threading_local tracemalloc_ unittest doctest pdb asyncore asynchat smtplib ftplib
 """
 WAYS_OUT = {
@@ -54,7 +55,7 @@ def install(host: Process) -> None:
     for name, module in leaves.items():
         sys.modules[name] = module
     sys.meta_path.insert(0, Absent())
-    for name in ABSENT:
+    for name in (*ABSENT, *LATE):
         sys.modules.pop(name, None)
     thread = leaves["_thread"]
     importlib.import_module("functools").RLock = thread.RLock  # type: ignore[attr-defined]
@@ -87,6 +88,7 @@ def build(name: str) -> ModuleType:
 
 
 ABSENT = ("_queue", "_uuid")
+LATE = ("_ssl",)  # put on the twin when the program imports it
 
 # functions which only convert
 _PURE = "CMSG_LEN CMSG_SPACE getprotobyname getservbyname getservbyport htonl htons inet_aton inet_ntoa inet_ntop inet_pton ntohl ntohs"
@@ -104,12 +106,36 @@ def _fenced(name: str) -> Any:
 
 
 class Absent:
-    """Has imports of C modules that would wait for real, or ask the machine, fail: their users have code in Python for that."""
+    """Has imports of C modules that would wait for real, or ask the machine, fail: their users have code in Python for that.
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Refuse ABSENT, know nothing of other names."""
+    Those of LATE are made from the real module and ours."""
+
+    def __init__(self) -> None:
+        self.inside = False  # the real module of LATE is being imported
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Refuse ABSENT, make LATE, know nothing of other names."""
         if name in ABSENT:
             raise ModuleNotFoundError(f"No module named {name!r}: not on the twin", name=name)
+        return ModuleSpec(name, self) if name in LATE and not self.inside else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Make the module: the real one's names, ours above them."""
+        self.inside = True
+        try:
+            real = importlib.import_module(spec.name)
+            ours = importlib.import_module(f"twinsock.runtime.leaf.{spec.name}")
+        finally:
+            self.inside = False
+            sys.modules.pop(spec.name, None)
+        module = ModuleType(spec.name, real.__doc__)
+        own = [key for key in vars(ours) if key in vars(real) and not key.startswith("__")]
+        module.__dict__.update({key: value for key, value in vars(real).items() if not key.startswith("__")})
+        module.__dict__.update({key: vars(ours)[key] for key in own})
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave the module as it was made."""
 
 
 def forget() -> None:
