@@ -50,6 +50,18 @@ def test_http_server_and_urllib_work_and_time_is_virtual() -> None:
     assert "2026-01-01 2026 web1 " in done.stdout
 
 
+def test_tls_works_with_blocking_sockets_with_asyncio_and_under_https() -> None:
+    done = run(str(PROGRAMS / "tls.py"))
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *rest = done.stdout.splitlines()
+    assert first == "TLSv1.3 True The read operation timed out"
+    assert sorted(rest[:2]) == [
+        "client: Hostname mismatch, certificate is not valid for 'other.example'.",
+        "server: SSLV3_ALERT_BAD_CERTIFICATE",
+    ]
+    assert rest[2:] == ["TLSv1.3 b'HELLO\\n'", "200 b'/page'"]
+
+
 @pytest.mark.parametrize("program", ["echo_threads.py", "asyncio_streams.py", "web.py"])
 def test_one_seed_gives_the_same_output_each_time(program: str) -> None:
     assert len({run("--seed", "5", str(PROGRAMS / program)).stdout for _ in range(3)}) == 1
