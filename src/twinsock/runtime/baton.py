@@ -4,6 +4,7 @@ A task gives the baton away only when it sleeps (`schedule_timeout`), yields or 
 longest; when nobody can run, virtual time moves to the next timer; when there is none either, the simulation is deadlocked and the
 error names who waits in which call."""
 
+import _thread
 import sys
 import threading
 import traceback
@@ -17,8 +18,8 @@ from twinsock.kernel.sched.task import Cred, Task
 from twinsock.kernel.time.timer import Clock, Timer
 
 
-class Deadlock(RuntimeError):
-    """Every task sleeps and no timer is armed."""
+class Deadlock(BaseException):
+    """Every task sleeps and no timer is armed; no program's `except Exception` is meant to catch it."""
 
 
 class Killed(BaseException):
@@ -43,13 +44,15 @@ class BatonTask(Task):
     def __init__(self, baton: "Baton", kernel: Kernel, net: Net, cred: Cred, pid: int, comm: str) -> None:
         super().__init__(kernel, net, None, cred, pid, comm)
         self.baton = baton
-        self.go = threading.Semaphore(0)
+        self.go = _thread.allocate_lock()  # held: the task waits for the baton
+        self.go.acquire()
         self.timed_out = False
         self.queued = False  # in the run queue
         self.frame: FrameType | None = None  # where it sleeps, for the deadlock report
         self.error: BaseException | None = None
         self.done = False
         self.ident = 0  # of the thread
+        self.cpu_ns = 0  # processor time used
         self.owner: object = None  # the process that it belongs to, where programs run unmodified
         self.stopped = False  # by SIGSTOP, so to speak: woken, it waits until it is continued
         self.missed = False  # it would have run meanwhile
@@ -109,6 +112,18 @@ class BatonWatch:
         raise NotImplementedError
 
 
+class Outside:
+    """What a runtime has beside the simulation: the real clock and real files, or a way out of a deadlock."""
+
+    def idle(self, baton: "Baton") -> bool:
+        """Nobody can run: wait for what comes before the next timer; True if that may have changed something."""
+        return False
+
+    def deadlock(self, baton: "Baton") -> bool:
+        """Nobody can run and no timer is armed: True if somebody was woken."""
+        return False
+
+
 class Baton:
     """The scheduler of one simulation; several kernels may share its clock."""
 
@@ -117,13 +132,16 @@ class Baton:
         self.run_queue: deque[BatonTask] = deque()
         self.current: BatonTask | None = None
         self.sleeping: list[BatonTask] = []
-        self.main = threading.Semaphore(0)
+        self.main = _thread.allocate_lock()
+        self.main.acquire()
         self.failure: BaseException | None = None
         self.over = False
         self.alive = 0
         self.until: BatonTask | None = None
         self.threads: list[threading.Thread] = []
         self.watch: BatonWatch | None = None
+        self.outside: Outside | None = None
+        self.switches = 0
 
     def enqueue(self, task: BatonTask) -> None:
         """Let a woken task run when its turn comes."""
@@ -162,7 +180,7 @@ class Baton:
         """Run until `until` has ended (None: every task); raise what made the simulation fail. Tasks left over are unwound."""
         self.drive(until)
         self.over = True
-        for task in [*self.sleeping, *self.run_queue]:
+        for task in [*self.sleeping, *(task for task in self.run_queue if task not in self.sleeping)]:
             task.go.release()
         for thread in self.threads:
             thread.join(5)
@@ -250,7 +268,9 @@ class Baton:
                     host.do_softirq()
                 if self.run_queue:
                     break
-                if not self.clock.run_next(-1):
+                if self.outside is not None and self.outside.idle(self):
+                    continue
+                if not self.clock.run_next(-1) and (self.outside is None or not self.outside.deadlock(self)):
                     raise Deadlock(self._who_waits())
             task = self.run_queue.popleft()
             task.queued = False
@@ -260,6 +280,7 @@ class Baton:
             self.failure = error
             self.main.release()
             return
+        self.switches += 1
         self.current = task
         task.kernel.cpu = task.cpu
         task.go.release()

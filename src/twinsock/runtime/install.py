@@ -87,8 +87,8 @@ def build(name: str) -> ModuleType:
     return module
 
 
-ABSENT = ("_queue", "_uuid")
-LATE = ("_ssl",)  # put on the twin when the program imports it
+ABSENT = ("_uuid",)
+LATE = ("_queue", "_ssl")  # put on the twin when the program imports it
 
 # functions which only convert
 _PURE = "CMSG_LEN CMSG_SPACE getprotobyname getservbyname getservbyport htonl htons inet_aton inet_ntoa inet_ntop inet_pton ntohl ntohs"

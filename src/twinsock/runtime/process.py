@@ -6,21 +6,28 @@ simulation, of one host or of several, share the baton."""
 import gc
 import sys
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twinsock.kernel.kernel import Kernel, Prng
 from twinsock.kernel.net.core.net_namespace import Net
 from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT, Cred
 from twinsock.kernel.time.timer import Timer
-from twinsock.runtime.baton import Baton, BatonTask
+from twinsock.runtime.baton import Baton, BatonTask, Deadlock
 from twinsock.runtime.facade import KilledBySignal, TwinEnv
 from twinsock.runtime.faults import CallFaults
 from twinsock.uapi.errno import EBADF
 from twinsock.uapi.signal import SIGKILL
 
+if TYPE_CHECKING:
+    from twinsock.runtime.outside import World
+
 EPOCH_NS = 1_767_225_600_000_000_000  # 2026-01-01 00:00:00 UTC, when every simulated host boots
 SPIN_FREE = 1000  # looks at the clock, or calls without effect, between two sleeps that cost no time
-SPIN_NS = 1000  # what each further one costs
+SPIN_NS = 1000  # what each further one costs at first
+SPIN_MAX = 1000  # times that, at most, the longer it goes on
+SLICE = 64  # calls after which another task may run
+SLICES_FREE = 100  # slices without a sleep that cost no time
+DEADLOCK_SIGNAL = 65  # none of Linux's: has the main thread raise what Process.deadlock holds
 GC_THRESHOLD = 2000  # new objects before garbage is collected at the next system call
 REAL_FD_MIN = 1024  # files which the program opens have numbers from here on
 ITIMERS = {0: 14, 1: 26, 2: 27}  # which signal a timer sends
@@ -64,6 +71,13 @@ class Process(TwinEnv):
         self.python_handlers: dict[int, Any] = {}
         self.thread_count = 0
         self.spins = 0
+        self.calls = 0  # since the slice began
+        self.total_calls = 0  # up to the last slice
+        self.slices = 0  # one after another in which time stood still
+        self.slice_ns = 0  # when the last one ended
+        self.cpu_ns = 0  # processor time used
+        self.deadlock = ""  # who waits where
+        self.world: World | None = None  # the real world, if the simulation has one
         self.itimers = {which: _ItimerTimer(self, signo) for which, signo in ITIMERS.items()}
         self.allowed: set[str] = set()
         self.skew_ns = 0  # how far the host's time of day is ahead
@@ -88,7 +102,7 @@ class Process(TwinEnv):
     def owns(self, fd: object) -> bool:
         """Tell whether a number is a descriptor of the twin; 0 to 2 are those of the real process."""
         files = self.first.files
-        return isinstance(fd, int) and files is not None and 2 < fd < len(files.fd) and files.fd[fd] is not None
+        return isinstance(fd, int) and files is not None and 2 < fd < min(len(files.fd), REAL_FD_MIN) and files.fd[fd] is not None
 
     def is_real(self, fd: int) -> bool:
         """Tell whether a number is a real descriptor of the program: a standard stream, or a file that it opened."""
@@ -108,11 +122,43 @@ class Process(TwinEnv):
     def look(self) -> None:
         """Count something that a busy loop does; a program that does nothing else sees time pass and others run."""
         self.spins += 1
+        if self.world is not None:
+            self.world.sync()
         if self.spins > SPIN_FREE:
-            clock = self.kernel.clock
-            clock.advance_to(clock.now_ns + SPIN_NS)
-            if self.baton.run_queue and self.baton.current is not None:
-                self.baton.yield_now(self.baton.current)
+            self.charge(SPIN_NS * min(self.spins // SPIN_FREE, SPIN_MAX))
+
+    def check(self, ret: int) -> int:
+        """Return a result or raise OSError; a task that makes many calls and never sleeps lets the others run."""
+        self.calls += 1
+        if self.calls >= SLICE:
+            self._end_of_slice()
+        return super().check(ret)
+
+    def _end_of_slice(self) -> None:
+        """Let others run; once a task only makes calls that never wait, let time pass as well."""
+        self.total_calls += self.calls
+        self.calls = 0
+        now = self.kernel.clock.now_ns
+        self.slices = self.slices + 1 if now == self.slice_ns else 0
+        self.slice_ns = now
+        if self.slices > SLICES_FREE:
+            self.charge(SPIN_NS * min(self.slices - SLICES_FREE, SPIN_MAX))
+            self.slice_ns = self.kernel.clock.now_ns
+        elif self.baton.run_queue and self.baton.current is not None:
+            self.baton.yield_now(self.baton.current)
+
+    def charge(self, duration_ns: int) -> None:
+        """Use processor time: virtual time passes, and others may run."""
+        clock = self.kernel.clock
+        if self.world is not None and self.world.realtime:
+            self.world.sync()
+        else:
+            clock.advance_to(clock.now_ns + duration_ns)
+        task = self.task
+        task.cpu_ns += duration_ns
+        self.cpu_ns += duration_ns
+        if self.baton.run_queue and self.baton.current is not None:
+            self.baton.yield_now(self.baton.current)
 
     def sleep_ns(self, duration_ns: int) -> None:
         """Sleep in virtual time; a sleep of nothing lets the others run."""
@@ -152,6 +198,8 @@ class Process(TwinEnv):
                 self.kernel.do_exit(task)
                 self.baton.abandon(task)
                 self.baton.vanish(task)
+            if signo == DEADLOCK_SIGNAL:
+                raise Deadlock(self.deadlock)
             handler = self.python_handlers.get(signo)
             if not callable(handler):
                 if handler == 1 or task.ignored_signals >> signo & 1:

@@ -8,17 +8,21 @@ import importlib
 import os
 import sys
 import traceback
-from types import CodeType, ModuleType, TracebackType
+from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
 from twinsock.kernel.boot import start_kernel
 from twinsock.kernel.fs.proc.root import proc_write
 from twinsock.kernel.net.core.capture import Capture, CaptureSink
+from twinsock.kernel.net.core.dev import NETDEV_REGISTER, NetDevice, NetdevNotifier
 from twinsock.runtime.baton import BatonTask, Deadlock
 from twinsock.runtime.facade import KilledBySignal
 from twinsock.runtime.install import install
+from twinsock.runtime.outside import World
 from twinsock.runtime.process import Process
 from twinsock.runtime.settle import Request
+from twinsock.runtime.strace import Strace
+from twinsock.runtime.watchdog import start_watchdog
 
 DEADLOCK = 124
 _HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -37,58 +41,99 @@ class _FileSink(CaptureSink):
         self.file.write(data)
 
 
+class _Record(NetdevNotifier):
+    """Writes the packets of every device, or of those that were named, to one file."""
+
+    def __init__(self, sink: _FileSink, devices: list[str]) -> None:
+        self.capture = Capture(sink)
+        self.devices = devices
+
+    def call(self, event: int, dev: NetDevice) -> None:
+        """Attach a device that comes."""
+        if event == NETDEV_REGISTER and (not self.devices or dev.name in self.devices):
+            self.capture.attach(dev)
+
+
+class _Run:
+    """One run: the host, and what is written beside the program's own output."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.kernel = start_kernel(request.seed)
+        self.host = Process(self.kernel, request.seed, request.hostname)
+        self.host.allowed = set(request.allowed)
+        self.host.first.comm = os.path.basename(request.program)
+        self.world = World(self.host, request.realtime)
+        self.host.world = self.world
+        self.host.baton.outside = self.world
+        self.sink: _FileSink | None = None
+        self.strace: Strace | None = None
+
+    def prepare(self) -> None:
+        """Set sysctls and open the files that will be written. Raises RunError."""
+        for name, value in self.request.sysctls:
+            path = "/proc/sys/" + name.replace(".", "/")
+            if proc_write(self.host.first, path, value.encode()) < 0:
+                raise RunError(f"--sysctl {name}={value}: the twin has no such setting or does not take this value")
+        try:
+            if self.request.pcap:
+                self.sink = _FileSink(self.request.pcap)
+                record = _Record(self.sink, self.request.pcap_devices)
+                for dev in self.kernel.init_net.dev_base:
+                    record.call(NETDEV_REGISTER, dev)
+                self.kernel.netdev_chain.append(record)
+            if self.request.trace:
+                out = sys.stderr if self.request.trace == "-" else open(self.request.trace, "w")  # noqa: SIM115
+                self.strace = Strace(out)
+        except OSError as error:
+            raise RunError(f"{error.filename}: {error.strerror}") from None
+
+    def end(self, code: int) -> None:
+        """End the process at once: what still sleeps stays asleep."""
+        if self.request.at_end is not None:
+            self.request.at_end(self.host)
+        if self.strace is not None:
+            baton = self.host.baton
+            self.strace.end(f"exited with {code} after {baton.clock.now_ns / 1e9:.9f} s and {baton.switches} switches of tasks")
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                code = code or 120
+        if self.sink is not None:
+            self.sink.file.close()
+        os._exit(code)
+
+
 def run(request: Request) -> int:
     """Run the program and end the process with its exit code. Raises RunError if it cannot start."""
     code = None if request.is_module else _compile(request.program)
-    kernel = start_kernel(request.seed)
-    host = Process(kernel, request.seed, request.hostname)
-    host.allowed = set(request.allowed)
-    for name, value in request.sysctls:
-        path = "/proc/sys/" + name.replace(".", "/")
-        if proc_write(host.first, path, value.encode()) < 0:
-            raise RunError(f"--sysctl {name}={value}: the twin has no such setting or does not take this value")
-    sink: _FileSink | None = None
-    if request.pcap:
-        try:
-            sink = _FileSink(request.pcap)
-        except OSError as error:
-            raise RunError(f"--pcap {request.pcap}: {error.strerror}") from None
-        Capture(sink).attach(kernel.init_net.dev_base[0])
+    this = _Run(request)
+    host = this.host
+    this.prepare()
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[os.getpid() % len(os.sched_getaffinity(0))]})
     try:
         install(host)
     except OSError as error:
         raise RunError(str(error.strerror)) from None
-
-    def body() -> None:
-        end(_main(request, code), sink)
-
-    host.baton.spawn(host.first, body)
-    host.first.comm = os.path.basename(request.program)
+    if this.strace is not None:
+        this.strace.attach()
+    host.baton.spawn(host.first, lambda: this.end(_main(request, code)))
+    if request.watchdog_s:
+        start_watchdog(host, request.watchdog_s)
     try:
         host.baton.drive(host.first)
     except KeyboardInterrupt:
-        end(130, sink)
+        this.end(130)
     failure = host.baton.failure
     if isinstance(failure, Deadlock):
         print(deadlock_text(host), file=sys.stderr)
-        end(DEADLOCK, sink)
+        this.end(DEADLOCK)
+    failure = failure or host.first.error
     if failure is not None:
         traceback.print_exception(failure)
-    end(1, sink)
+    this.end(1)
     return 1
-
-
-def end(code: int, sink: _FileSink | None) -> None:
-    """End the process at once: what still sleeps stays asleep."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            code = code or 120
-    if sink is not None:
-        sink.file.close()
-    os._exit(code)
 
 
 def _compile(path: str) -> CodeType:
@@ -130,6 +175,9 @@ def _guarded(call: Any) -> int:
         return 1
     except KilledBySignal:
         raise
+    except Deadlock as stuck:
+        print(stuck, file=sys.stderr)
+        return DEADLOCK
     except BaseException as problem:
         sys.last_type, sys.last_value = type(problem), problem
         sys.last_traceback = trace = _below(problem.__traceback__)
@@ -174,7 +222,12 @@ def deadlock_text(host: Process) -> str:
 
 def where_it_waits(task: BatonTask) -> str:
     """Name the call and the program's line that a task waits in."""
-    frames = list(reversed(traceback.extract_stack(task.frame)))
+    return where(task.frame)
+
+
+def where(frame: FrameType | None) -> str:
+    """Name the call and the program's line of a stack."""
+    frames = list(reversed(traceback.extract_stack(frame)))
     outside = [entry for entry in frames if not entry.filename.startswith(_HERE)]
     calls = [entry.name for entry in frames if entry.name.startswith("sys_")]
     mine = next((entry for entry in outside if not entry.filename.startswith((_LIBRARY, "<frozen"))), outside[0] if outside else None)

@@ -3,8 +3,16 @@
 Both are needed, since the order of a set depends on hashes of strings and on addresses. This file imports nothing heavy, so that the
 first of the two starts is short."""
 
+from __future__ import annotations
+
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twinsock.runtime.facade import TwinEnv
 
 _ADDR_NO_RANDOMIZE = 0x0040000
 _FAILED = "TWINSOCK_ASLR"
@@ -21,6 +29,11 @@ class Request:
         self.hostname = "twin"
         self.sysctls: list[tuple[str, str]] = []
         self.pcap = ""
+        self.pcap_devices: list[str] = []  # none: every device
+        self.trace = ""  # a file, "-" for the standard error output
+        self.realtime = False
+        self.watchdog_s = 10  # 0: no watchdog
+        self.at_end: Callable[[TwinEnv], object] | None = None  # called when the program has ended
         self.allowed: list[str] = []
 
 

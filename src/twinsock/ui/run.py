@@ -8,6 +8,7 @@ from twinsock.ui.args import UsageError, decimal, did_you_mean, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from twinsock.runtime.facade import TwinEnv
     from twinsock.runtime.settle import Request
 
 HELP = """\
@@ -22,7 +23,12 @@ options
       --seed N            the run to make, 0 if not said otherwise
       --host NAME         what the host is called, twin if not said otherwise
       --sysctl NAME=VALUE a setting of the host, as net.core.somaxconn=16; may be repeated
-      --pcap FILE         write every packet to a pcapng file
+      --pcap FILE         write every packet of every device to a pcapng file
+      --pcap-device NAME  only of this device; may be repeated
+      --trace FILE        write every system call to a file; - is the standard error output
+      --ss                list the host's sockets when the program has ended
+      --realtime          time passes as outside, for a program that works with the world outside
+      --watchdog SECONDS  name a thread that runs so long without any call (10; 0 never does)
       --allow WHAT        let the program leave the simulation: subprocess, fork, exec, socket or ctypes; may be repeated
   -h, --help              this text
 
@@ -33,7 +39,8 @@ examples
 
 exit codes: the program's own   2 wrong usage   124 deadlock: every thread waits for ever
 """
-VALUED = ("--seed", "--host", "--sysctl", "--pcap", "--allow")
+VALUED = ("--seed", "--host", "--sysctl", "--pcap", "--pcap-device", "--trace", "--watchdog", "--allow")
+PLAIN = ("--ss", "--realtime")
 ESCAPES = ("subprocess", "fork", "exec", "socket", "ctypes")
 
 
@@ -72,15 +79,36 @@ def parse(argv: list[str], request: Request) -> None:
             request.program = rest.pop(0) if request.is_module else word
             request.args = rest
             return
+        if word in PLAIN:
+            flag(request, word)
+            continue
         name, equals, value = word.partition("=")
         if name not in VALUED:
-            raise UsageError(f"no such option: {printable(name)}{did_you_mean(name, VALUED) or '; see twinsock run --help'}")
+            raise UsageError(f"no such option: {printable(name)}{did_you_mean(name, VALUED + PLAIN) or '; see twinsock run --help'}")
         if not equals:
             if not rest:
                 raise UsageError(f"{name}: a value is missing")
             value = rest.pop(0)
         option(request, name, value)
     raise UsageError("which program? twinsock run PROGRAM.py or twinsock run -m MODULE")
+
+
+def flag(request: Request, name: str) -> None:
+    """Take one option without a value."""
+    if name == "--realtime":
+        request.realtime = True
+    else:
+        request.at_end = list_sockets
+
+
+def list_sockets(env: TwinEnv) -> None:
+    """Write the sockets of the host to the standard error output."""
+    from contextlib import redirect_stdout
+
+    from twinsock.ui.asked import command_on_twin
+
+    with redirect_stdout(sys.stderr):
+        command_on_twin(env, "ss", "-t", "-u", "-w", "-a", "-n")
 
 
 def option(request: Request, name: str, value: str) -> None:
@@ -98,6 +126,12 @@ def option(request: Request, name: str, value: str) -> None:
         request.sysctls.append((key, text))
     elif name == "--pcap":
         request.pcap = value
+    elif name == "--pcap-device":
+        request.pcap_devices.append(value)
+    elif name == "--trace":
+        request.trace = value
+    elif name == "--watchdog":
+        request.watchdog_s = decimal(value, "--watchdog", 1_000_000)
     elif value in ESCAPES:
         request.allowed.append(value)
     else:

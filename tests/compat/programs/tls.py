@@ -1,4 +1,4 @@
-"""TLS 1.3 three ways: blocking sockets in threads, asyncio streams, and HTTPS by http.server and urllib; a name that does not fit is refused."""
+"""TLS 1.3 three ways: blocking sockets in threads, asyncio streams, HTTPS by http.server and urllib. A wrong name is refused."""
 
 import asyncio
 import http.server
@@ -84,13 +84,15 @@ async def streams(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers with the path."""
 
-    def do_GET(self) -> None:
+    def do_get(self) -> None:
         """Answer."""
         body = self.path.encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    do_GET = do_get
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""

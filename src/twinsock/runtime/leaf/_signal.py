@@ -1,6 +1,6 @@
 """The module _signal: handlers, masks and timers of the simulated process. A handler runs in the main thread, at its next system call.
 
-Left out: signals of the world outside (^C ends the simulation) and, fenced, waiting for one with sigwaitinfo and sigtimedwait."""
+Left out: signals of the world outside (^C ends the simulation)."""
 
 import importlib
 from typing import Any
@@ -123,6 +123,63 @@ def pthread_sigmask(how: int, mask: Any, /) -> set[int]:
 def sigpending() -> set[int]:
     """Return the signals that wait."""
     return {info.si_signo for info in process().task.pending_signals or []}
+
+
+def _bits(sigset: Any) -> int:
+    bits = 0
+    for number in sigset:
+        bits |= 1 << _check(number)
+    return bits
+
+
+def _take(bits: int, timeout_ns: int) -> Any:
+    """Take a pending signal of a set, waiting for one: its Siginfo, or None when the time is over."""
+    host = process()
+    task = host.task
+    deadline = -1 if timeout_ns < 0 else host.kernel.clock.now_ns + timeout_ns
+    was_blocked = task.blocked_signals
+    try:
+        while True:
+            info = task.dequeue_signal(~bits)
+            left = -1 if deadline < 0 else deadline - host.kernel.clock.now_ns
+            if info is not None or left == 0:
+                return info
+            task.blocked_signals = was_blocked & ~bits  # so that one of them ends the sleep
+            host.spins = 0
+            task.prepare_to_sleep()
+            task.schedule_timeout(left)
+            task.blocked_signals = was_blocked
+            if not any(bits >> other.si_signo & 1 for other in task.pending_signals or []):
+                host.deliver_signals()
+    finally:
+        task.blocked_signals = was_blocked
+
+
+def sigwait(sigset: Any, /) -> int:
+    """Wait for a blocked signal and return its number, sigwait(3)."""
+    return int(_take(_bits(sigset), -1).si_signo)
+
+
+def _siginfo(info: Any) -> Any:
+    return struct_siginfo((info.si_signo, info.si_code, 0, info.si_pid, 0, 0, info.si_band))
+
+
+def sigwaitinfo(sigset: Any, /) -> Any:
+    """Wait for a blocked signal, sigwaitinfo(2)."""
+    return _siginfo(_take(_bits(sigset), -1))
+
+
+def sigtimedwait(sigset: Any, timeout: float, /) -> Any:
+    """Wait for a blocked signal for some seconds, None if there was none, sigtimedwait(2)."""
+    if timeout < 0:
+        raise ValueError("timeout must be non-negative")
+    info = _take(_bits(sigset), int(timeout * 1e9))
+    return None if info is None else _siginfo(info)
+
+
+def pidfd_send_signal(pidfd: int, signalnum: int, siginfo: None = None, flags: int = 0, /) -> None:
+    """Refuse: the twin has no descriptors of processes."""
+    raise OSError(9, "Bad file descriptor")
 
 
 def pause() -> None:

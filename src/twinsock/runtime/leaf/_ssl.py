@@ -27,11 +27,15 @@ _HEADER = 5
 _INTERRUPTED = (-ERESTARTSYS, -ERESTARTNOHAND, -EINTR)
 
 
-def RAND_bytes(n: int, /) -> bytes:
+def rand_bytes(n: int, /) -> bytes:
     """Give bytes of the simulation's generator."""
     if n < 0:
         raise ValueError("num must be positive")
     return process().random_bytes(n)
+
+
+RAND_bytes = rand_bytes
+rand_bytes.__name__ = rand_bytes.__qualname__ = "RAND_bytes"
 
 
 class _Wait:

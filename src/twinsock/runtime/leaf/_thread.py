@@ -33,7 +33,7 @@ def _timeout_ns(blocking: bool, timeout: float) -> int:
     return int(timeout * 1e9)
 
 
-class _Waiters:
+class Waiters:
     """Tasks that wait for a lock, first come first served."""
 
     __slots__ = ("tasks",)
@@ -68,7 +68,7 @@ class Lock:
 
     def __init__(self) -> None:
         self._locked = False
-        self._waiters: _Waiters | None = None
+        self._waiters: Waiters | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock, waiting for it if asked to."""
@@ -85,7 +85,7 @@ class Lock:
             return False
         deadline = -1 if timeout_ns < 0 else host.kernel.clock.now_ns + timeout_ns
         if self._waiters is None:
-            self._waiters = _Waiters()
+            self._waiters = Waiters()
         while self.locked():
             if not self._waiters.wait(host, deadline):
                 return False
@@ -130,7 +130,7 @@ class RLock:
     def __init__(self) -> None:
         self._owner = 0
         self._count = 0
-        self._waiters: _Waiters | None = None
+        self._waiters: Waiters | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock once more, waiting for it if asked to."""
@@ -146,7 +146,7 @@ class RLock:
                 return False
             deadline = -1 if timeout_ns < 0 else host.kernel.clock.now_ns + timeout_ns
             if self._waiters is None:
-                self._waiters = _Waiters()
+                self._waiters = Waiters()
             while self._count:
                 if not self._waiters.wait(host, deadline):
                     return False

@@ -1,22 +1,31 @@
-"""A real file among the twin's descriptors: what a program sends as SCM_RIGHTS when it passes an open file to another socket."""
+"""A real file among the twin's descriptors: one that a program waits for in select, poll or epoll, or sends as SCM_RIGHTS."""
 
 import os
+import select
 from collections.abc import Callable
 
 from twinsock.kernel.fs.file import File, Kstat, fd_install, get_unused_fd_flags
+from twinsock.kernel.fs.select import PollTable, poll_wait
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.sched.task import Task
+from twinsock.kernel.sched.wait import WaitQueueHead
 from twinsock.uapi.fcntl import O_RDWR
+
+_POLL = select.poll
 
 
 class RealFile(File):
     """One real open file description; reads and writes go to it."""
 
-    def __init__(self, kernel: Kernel, fd: int, calls: dict[str, Callable[..., object]]) -> None:
-        """Duplicate the descriptor; `calls`: the real functions of os."""
+    def __init__(self, kernel: Kernel, fd: int, calls: dict[str, Callable[..., object]], owned: bool = True) -> None:
+        """Duplicate the descriptor if the file is to be owned; `calls`: the real functions of os."""
         super().__init__(kernel, O_RDWR)
-        self.fd: int = calls["dup"](fd)  # type: ignore[assignment]
+        self.fd: int = calls["dup"](fd) if owned else fd  # type: ignore[assignment]
         self.calls = calls
+        self.owned = owned
+        self.identity = (0, 0)  # device and inode
+        self.pollable = False  # epoll takes it
+        self.wq = WaitQueueHead()
 
     def _try(self, name: str, *args: object) -> tuple[int, object]:
         try:
@@ -39,9 +48,16 @@ class RealFile(File):
         err, pos = self._try("lseek", offset, whence)
         return pos if isinstance(pos, int) else err
 
+    def poll(self, wait: PollTable | None) -> int:
+        """Ask the real file; runtime/outside.py wakes who waits for it."""
+        poll_wait(self.wq, wait)
+        asked = _POLL()
+        asked.register(self.fd, 0x7)
+        return dict(asked.poll(0)).get(self.fd, 0)
+
     def can_poll(self) -> bool:
-        """Refuse epoll, as for a regular file."""
-        return False
+        """Tell what the real epoll said."""
+        return self.pollable
 
     def getattr(self) -> Kstat:
         """fstat(2)."""
@@ -54,7 +70,8 @@ class RealFile(File):
 
     def release(self, task: Task | None) -> int:
         """Close the real descriptor with the last reference."""
-        self.calls["close"](self.fd)
+        if self.owned:
+            self.calls["close"](self.fd)
         return 0
 
 

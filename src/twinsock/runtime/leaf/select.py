@@ -1,14 +1,16 @@
-"""The module select: select, poll and epoll on the twin's descriptors. Real descriptors (files, standard input) are refused with EPERM
-in epoll and by name in the other two, since the twin cannot wait for the world outside."""
+"""The module select: select, poll and epoll on the twin's descriptors, and on real ones (files, standard streams) beside them.
+
+A simulation which has no real world (several hosts) refuses real descriptors: with EPERM in epoll, by name in the other two."""
 
 import select as real
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from twinsock.kernel.fs.eventpoll import EpollEvent, sys_epoll_create1, sys_epoll_ctl, sys_epoll_wait
 from twinsock.kernel.fs.file import sys_close
 from twinsock.kernel.fs.select import FdSet, Pollfd, sys_poll, sys_select
 from twinsock.kernel.sched.task import ERESTARTNOHAND
-from twinsock.runtime.process import Escape, Process, process
+from twinsock.runtime.process import REAL_FD_MIN, Escape, Process, process
 from twinsock.uapi.errno import EINTR, ENOENT, ERESTARTSYS
 from twinsock.uapi.fcntl import O_CLOEXEC
 
@@ -37,8 +39,11 @@ def fileno(obj: Any) -> int:
 
 
 def _simulated(host: Process, fd: int, caller: str) -> None:
-    """Refuse to wait for a real descriptor. Raises Escape."""
+    """Have the twin know a real descriptor, if there is a real world. Raises Escape, OSError."""
     if not host.owns(fd) and host.is_real(fd):
+        if host.world is not None:
+            host.world.admit(fd)
+            return
         raise Escape(
             f"{caller}() on descriptor {fd}, which is a real file or terminal: read it without waiting, or from a thread of its own"
         )
@@ -70,7 +75,7 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: Any = None, /) -> tuple[
         pairs.append([(fileno(obj), obj) for obj in items])
     numbers = [sorted({fd for fd, _ in row}) for row in pairs]
     highest = max([-1, *numbers[0], *numbers[1], *numbers[2]])
-    if highest >= _FD_SETSIZE:
+    if highest >= _FD_SETSIZE + (REAL_FD_MIN if host.world is not None else 0):
         raise ValueError("filedescriptor out of range in select()")
     for fd in [*numbers[0], *numbers[1], *numbers[2]]:
         _simulated(host, fd, "select.select")
@@ -102,9 +107,12 @@ def _spin(host: Process, left_ns: int) -> None:
 class _Poll:
     """What poll() returns."""
 
-    def __init__(self) -> None:
-        self._events: dict[int, int] = {}
-        self._polling = False
+    _events: dict[int, int]
+    _polling: bool
+
+    def __new__(cls) -> "_Poll":
+        """Refuse, as in C: poll() makes these."""
+        raise TypeError("cannot create 'select.poll' instances")
 
     def register(self, fd: Any, eventmask: int = 0x7, /) -> None:
         """Watch a descriptor."""
@@ -131,7 +139,8 @@ class _Poll:
         if self._polling:
             raise RuntimeError("concurrent poll() invocation")
         for fd in self._events:
-            _simulated(host, fd, "poll.poll")
+            with suppress(OSError) if host.world is not None else nullcontext():  # POLLNVAL says that there is none
+                _simulated(host, fd, "poll.poll")
         self._polling = True
         try:
             return self._wait(host, millis)
@@ -167,7 +176,9 @@ def _mask(value: Any) -> int:
 
 def poll() -> _Poll:
     """Make a polling object."""
-    return _Poll()
+    made: _Poll = object.__new__(_Poll)
+    made._events, made._polling = {}, False
+    return made
 
 
 class Epoll:
@@ -224,7 +235,9 @@ class Epoll:
     def _ctl(self, op: int, fd: Any, events: int) -> None:
         host = process()
         epfd, number = self._open(), fileno(fd)
-        if not host.owns(number) and host.is_real(number):
+        if host.world is not None and op == 1:
+            _simulated(host, number, "epoll.register")
+        elif host.world is None and not host.owns(number) and host.is_real(number):
             raise PermissionError(
                 1, f"Operation not permitted: descriptor {number} is a real file, and epoll on the twin waits for the twin only"
             )

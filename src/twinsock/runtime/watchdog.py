@@ -1,0 +1,42 @@
+"""Names a thread of the program which runs for long without a single call, as `while not ready: pass` does: nobody else can run then,
+and virtual time stands still. Works in real time, changes nothing in the simulation."""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import time
+from os import write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from twinsock.runtime.process import Process
+
+_SLEEP = time.sleep
+_LOOKS = 4  # within the time that the watchdog allows
+
+
+def start_watchdog(host: Process, limit_s: float) -> None:
+    """Start watching."""
+    from twinsock.runtime.runner import where
+
+    def watch() -> None:
+        seen: tuple[int, ...] = ()
+        looks = 0
+        named: set[str] = set()
+        while True:
+            _SLEEP(limit_s / _LOOKS)
+            now = (host.baton.switches, host.total_calls + host.calls, host.spins, host.kernel.clock.now_ns)
+            looks = looks + 1 if now == seen else 0
+            seen = now
+            task = host.baton.current
+            frame = None if task is None else sys._current_frames().get(task.ident)
+            if looks < _LOOKS or frame is None or task is None:
+                continue
+            text = where(frame)
+            place = text.rpartition("called at ")[2]
+            if place not in named:
+                named.add(place)
+                write(2, f"twinsock run: task {task.pid} has run for {limit_s:g} s without a call, others wait: {place}\n".encode())
+
+    _thread.start_new_thread(watch, ())
