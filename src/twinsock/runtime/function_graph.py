@@ -266,7 +266,7 @@ def main(argv: list[str]) -> int:
         return 2
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except (Exception, KilledBySignal) as error:
+    except (Exception, KilledBySignal, Deadlock) as error:
         code = 1
         print(f"trace: {options.path}: {_why(error, options.path)}", file=sys.stderr)
     calls = graph.system_calls(options.only)
