@@ -136,13 +136,13 @@ class Session:
         runs = self.fleet.run(self.func, args, seeds, self.jobs, self.options, **more)
         for reply in runs:
             if reply.get("skipped"):
-                runs.close()  # type: ignore[attr-defined]
+                runs.close()
                 pytest.skip(reply["error"].partition(": ")[2])
             if reply["ok"]:
                 passed.append(reply["seed"])
             else:
                 failed[reply["seed"]] = reply
-                runs.close()  # type: ignore[attr-defined]
+                runs.close()
                 break
             self.progress(len(passed), len(seeds))
         self.progress(0, 0)
@@ -180,14 +180,19 @@ class Session:
         from twinsock.sim.fleet import first_difference, log_lines
 
         prints: dict[int, tuple[int, int]] = {}
-        for reply in self.fleet.run(self.func, args, [seed for seed in seeds for _ in range(2)], self.jobs, self.options):
+        worst: Reply | None = None
+        runs = self.fleet.run(self.func, args, [seed for seed in seeds for _ in range(2)], self.jobs, self.options)
+        for reply in runs:
             mark = (reply["crc"], reply["events"])
             if prints.setdefault(reply["seed"], mark) != mark:
                 seed = reply["seed"]
+                runs.close()
                 logs = [log_lines(found) for found in self.fleet.run(self.func, args, [seed, seed], 1, self.options, keep=True)]
                 shown = first_difference(logs[0], logs[1]) or "the two runs that kept their logs were equal: it does not happen each time"
                 return f"seed {seed} gives different runs: the scenario, or what it uses, is not deterministic\nfirst difference: {shown}"
-        return ""
+            if not reply["ok"] and not reply.get("skipped"):
+                worst = reply if worst is None or reply["seed"] < worst["seed"] else worst
+        return "" if worst is None else self.tell(worst, [], 1, args, True)
 
     def progress(self, done: int, count: int) -> None:
         """Show on a terminal how far it is."""

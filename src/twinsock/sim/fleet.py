@@ -4,10 +4,9 @@ import base64
 import json
 import os
 import pickle
-import select
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from twinsock.sim.decorator import Options
@@ -27,6 +26,7 @@ class Fleet:
         self.path = path
         self._next = 0
         self._rest = b""
+        self._unwanted: set[int] = set()  # requests whose asker has gone
         env = dict(os.environ)
         ours = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         env["PYTHONPATH"] = os.pathsep.join([ours, *filter(None, [env.get("PYTHONPATH")])])
@@ -34,6 +34,7 @@ class Fleet:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, bufsize=0)
         self._send({"load": path, "name": name, "path": list(import_path), "rewrite": rewrite, "allowed": list(allow)})
         answer = self._reply()
+        self.scenarios: list[dict[str, Any]] = answer.get("scenarios", [])
         if not answer.get("loaded"):
             self.close()
             raise FleetError(f"{path} cannot be imported on the twin: {answer['error']}\n{answer['report']}")
@@ -68,18 +69,18 @@ class Fleet:
         reply: Reply = json.loads(line)
         return reply
 
-    def waiting(self) -> bool:
-        """Tell whether a reply can be had at once."""
-        assert self._process.stdout is not None
-        return b"\n" in self._rest or bool(select.select([self._process.stdout], [], [], 0)[0])
-
     def run(
         self, func: str, args: list[tuple[str, Any]], seeds: Iterable[int], jobs: int, options: Options, **more: Any
-    ) -> Iterator[Reply]:
+    ) -> Generator[Reply, None, None]:
         """Run a scenario for seeds, `jobs` at a time, and give the replies as they come; closing the iterator stops asking for more.
 
         `args`: pairs ("sim", None) or ("value", an object that can be pickled)."""
-        packed = base64.b64encode(pickle.dumps(args)).decode()
+        return self.run_packed(func, base64.b64encode(pickle.dumps(args)).decode(), seeds, jobs, options, **more)
+
+    def run_packed(
+        self, func: str, packed: str, seeds: Iterable[int], jobs: int, options: Options, **more: Any
+    ) -> Generator[Reply, None, None]:
+        """The same with arguments as the process that holds the file wrote them."""
         limits = {"time_limit": options.time_limit, "wall_limit": options.wall_limit, "allowed": options.allow}
         open_: dict[int, int] = {}
         todo = iter(seeds)
@@ -97,11 +98,13 @@ class Fleet:
                 if not open_:
                     return
                 reply = self._reply()
+                if reply["id"] in self._unwanted:
+                    self._unwanted.discard(reply["id"])
+                    continue
                 reply["seed"] = open_.pop(reply["id"])
                 yield reply
         finally:
-            while open_:
-                open_.pop(self._reply()["id"], None)
+            self._unwanted.update(open_)
 
 
 def first_difference(passed: list[str], failed: list[str]) -> str:

@@ -8,7 +8,7 @@ from twinsock.kernel.kernel import Prng
 from twinsock.kernel.net.core.capture import Capture, CaptureSink
 from twinsock.kernel.time.timer import Clock, Timer
 from twinsock.kernel.trace import Trace
-from twinsock.runtime.baton import Baton, BatonTask, BatonWatch
+from twinsock.runtime.baton import Baton, BatonTask, BatonWatch, Deadlock
 from twinsock.runtime.process import Process, install_process, process
 from twinsock.sim import network as net
 from twinsock.sim import units
@@ -39,7 +39,9 @@ class _Limit(Timer):
         self.seconds = seconds
 
     def fire(self) -> None:
-        """Give up."""
+        """Give up; when nothing else would ever happen it is a deadlock."""
+        if self.sim.clock.next_event_ns() < 0:
+            raise Deadlock("every task waits, and no timer or packet will ever wake one")
         self.sim.baton.fail(TimeLimit(f"not at its end after {self.seconds:g} s of virtual time (time_limit)"))
 
 

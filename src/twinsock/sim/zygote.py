@@ -9,6 +9,7 @@ import base64
 import importlib
 import importlib.machinery
 import importlib.util
+import inspect
 import json
 import os
 import pickle
@@ -124,7 +125,7 @@ class Zygote:
         gc.collect()
         gc.freeze()
         gc.disable()
-        return {"loaded": True}
+        return {"loaded": True, "scenarios": scenarios(self.module)}
 
     def _start(self, request: dict[str, Any]) -> None:
         real = self.real
@@ -190,6 +191,44 @@ class Zygote:
         except ValueError:
             answer = {"ok": False, "error": _how_it_ended(status, text), "report": "", "crc": 0, "events": 0, "packets": 0, "virtual_s": 0}
         self.reply({**answer, "id": run.number, "output": text})
+
+
+def scenarios(module: Any) -> list[dict[str, Any]]:
+    """List the scenarios of a module, each case of a parametrized one for itself."""
+    found = []
+    for name, value in list(vars(module).items()):
+        holders = [("", name, value)]
+        if isinstance(value, type):
+            holders = [(f"{name}.", inner, member) for inner, member in vars(value).items()]
+        for prefix, inner, member in holders:
+            options = getattr(member, "twinsock_options", None)
+            if options is None or getattr(value, "__module__", "") != module.__name__:
+                continue
+            for label, values in _cases(member):
+                names = list(inspect.signature(member.scenario).parameters)[1 if prefix else 0 :]
+                wanted = [("sim", None) if arg == "sim" else ("value", values[arg]) for arg in names if arg == "sim" or arg in values]
+                if len(wanted) < len(names):
+                    continue
+                packed = base64.b64encode(pickle.dumps(wanted)).decode()
+                found.append({"func": prefix + inner, "title": prefix + inner + label, "args": packed, **vars(options)})
+    return found
+
+
+def _cases(func: Any) -> list[tuple[str, dict[str, Any]]]:
+    """List what `pytest.mark.parametrize` asks for."""
+    cases: list[tuple[str, dict[str, Any]]] = [("", {})]
+    for mark in getattr(func, "pytestmark", []):
+        if mark.name != "parametrize":
+            continue
+        names = [name.strip() for name in mark.args[0].split(",")] if isinstance(mark.args[0], str) else list(mark.args[0])
+        more = []
+        for label, known in cases:
+            for number, entry in enumerate(mark.args[1]):
+                row = getattr(entry, "values", None) if type(entry).__name__ == "ParameterSet" else None
+                values = row if row is not None else entry if len(names) > 1 else (entry,)
+                more.append((f"{label}[{names[0]}{number}]", {**known, **dict(zip(names, values, strict=True))}))
+        cases = more
+    return cases
 
 
 def _how_it_ended(status: int, text: str) -> str:

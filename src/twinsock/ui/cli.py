@@ -20,6 +20,7 @@ COMMANDS = {
     "ports": ("twinsock.ui.ports", "automatic ports: who has them, how many connections are left, which error comes then"),
     "ns": ("twinsock.ui.ns", "network namespaces: who holds each, its sockets, the sysctls that were changed"),
     "parity": ("twinsock.ui.parity", "a program on this kernel and on the twin, and where the two differ first"),
+    "sweep": ("twinsock.sim.sweep", "scenarios under @twinsock.test for very many seeds, here or on a Ray cluster"),
     "packetdrill": ("twinsock.ui.packetdrill", "scripts of system calls and packets, on the twin or on the live kernel"),
 }
 HOST_COMMANDS = ("why", "ss", "listeners", "count", "ports", "leaks", "ns")  # those that ask a kernel, live or twin
