@@ -80,6 +80,10 @@ def test_why_names_who_is_in_the_way_and_waits_in_virtual_time() -> None:
         assert text_of(env, "why", "5000", "--wait", "3")[0] == 1
         assert 3.0e9 <= env.kernel.clock.now_ns - before < 3.1e9
         assert answer_of(env, "why", "5001")[0] == 0
+        roomy = env.socket.create_server((LO, 5002))
+        assert answer_of(env, "why", "--connect", f"{LO}:5002")[0] == 0 and roomy.fileno() > 0
+        assert answer_of(env, "why", "--connect", f"{LO}:5000")[0] == 1  # its queue is full
+        assert answer_of(env, "why", "--connect", "10.9.9.9:80")[1]["errno"] == "ENETUNREACH"
         assert answer_of(env, "why", "unix:/tmp/free")[0] == 0
         assert len(sockets) == 5
         with contextlib.redirect_stderr(io.StringIO()):
@@ -156,6 +160,8 @@ def test_ports_counts_what_connect_has_used() -> None:
         assert (code, space["destinations"][0]["port"], space["destinations"][0]["used"]) == (0, 5000, 3)
         text = text_of(env, "ports")[1]
         assert "automatic ports 32768-60999" in text and f"{LO}:5000" in text
+        code, answer = answer_of(env, "ports", "--to", f"{LO}:5000")
+        assert (code, answer["namespaces"][0]["problem"]) == (0, None)
         assert len(sockets) == 5
 
     run(program)

@@ -7,7 +7,9 @@ from twinsock.kernel.net.core.netlink import NetlinkRequest, nla_string, nla_u32
 from twinsock.kernel.net.core.rtnetlink import RtnetlinkInput, RtnlHandler
 from twinsock.kernel.net.ipv4.devinet import InIfaddr, inet_del_ifa, inet_insert_ifa
 from twinsock.kernel.net.ipv4.fib_frontend import fib_delroute, fib_newroute
-from twinsock.kernel.net.ipv4.fib_table import FibConfig, FibInfo
+from twinsock.kernel.net.ipv4.fib_table import FibConfig
+from twinsock.kernel.net.ipv4.rtnl_dump import fib_dump_info
+from twinsock.kernel.net.ipv4.rtnl_getroute import inet_rtm_getroute
 from twinsock.uapi.errno import EADDRNOTAVAIL, EINVAL, ENODEV, EOPNOTSUPP
 from twinsock.uapi.rtnetlink import (
     IFA_ADDRESS,
@@ -30,7 +32,7 @@ from twinsock.uapi.rtnetlink import (
     RTM_NEWROUTE,
 )
 from twinsock.uapi.socket import AF_INET
-from twinsock.wire.rtnetlink import IfAddrMsg, RtMsg, parse_ifaddr, parse_rt
+from twinsock.wire.rtnetlink import IfAddrMsg, parse_ifaddr, parse_rt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -143,12 +145,12 @@ class Route4Handler(RtnlHandler):
         return 0, found
 
     def doit(self, req: NetlinkRequest) -> int:
-        """Add or delete a route."""
+        """Add or delete a route, or tell the way to a destination."""
         msg = parse_rt(req.payload, 0, len(req.payload))
         if msg is None:
             return -EINVAL
         if req.type == RTM_GETROUTE:
-            return -EOPNOTSUPP
+            return inet_rtm_getroute(req, msg)
         attributes = dict(msg.attributes)
         table = int.from_bytes(attributes.get(RTA_TABLE, b"")[:4], "little") or msg.table or RT_TABLE_MAIN
         cfg = FibConfig(_be(attributes.get(RTA_DST, b"")), msg.dst_len, table)
@@ -166,27 +168,6 @@ class Route4Handler(RtnlHandler):
 def _table_order(tb_id: int) -> int:
     """Return where a table stands in a dump: main, default, then local."""
     return {254: 0, 253: 1, 255: 2}.get(tb_id, tb_id + 3)
-
-
-def fib_dump_info(tb_id: int, prefix: int, plen: int, fi: FibInfo) -> RtMsg:
-    """Describe a route."""
-    msg = RtMsg(AF_INET, tb_id if tb_id < 256 else 252, fi.type)
-    msg.dst_len = plen
-    msg.protocol = fi.protocol
-    msg.scope = fi.scope
-    msg.flags = fi.flags
-    msg.attributes.append((RTA_TABLE, nla_u32(tb_id)))
-    if plen:
-        msg.attributes.append((RTA_DST, _ip(prefix)))
-    if fi.priority:
-        msg.attributes.append((RTA_PRIORITY, nla_u32(fi.priority)))
-    if fi.prefsrc:
-        msg.attributes.append((RTA_PREFSRC, _ip(fi.prefsrc)))
-    if fi.gw:
-        msg.attributes.append((RTA_GATEWAY, _ip(fi.gw)))
-    if fi.dev is not None:
-        msg.attributes.append((RTA_OIF, nla_u32(fi.dev.ifindex)))
-    return msg
 
 
 def register_ipv4(rtnl: RtnetlinkInput) -> None:

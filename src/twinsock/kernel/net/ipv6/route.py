@@ -168,6 +168,7 @@ class Rt6Info(Dst):
         self.idev_ifindex = dev.ifindex  # the device whose address it is, when `dev` is lo
         self.prefsrc = b""
         self.plen = 128
+        self.fi: Fib6Info | None = None  # the route of a table that it comes from
 
     def nexthop(self) -> bytes:
         """Return the address that the frame goes to."""
@@ -415,6 +416,7 @@ def _make_rt(net: Net, fi: Fib6Info, daddr: bytes, handlers: Ip6Handlers) -> Rt6
     rt.prefsrc = fi.prefsrc
     rt.error = fi.error()
     rt.plen = fi.plen
+    rt.fi = fi
     if local:
         rt.rt_flags = RTCF_LOCAL
         rt.input_kind = _IN_LOCAL

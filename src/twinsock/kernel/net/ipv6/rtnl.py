@@ -6,7 +6,8 @@ from twinsock.kernel.net.core.dev import NetDevice, dev_get_by_index
 from twinsock.kernel.net.core.netlink import NetlinkRequest, nla_u32
 from twinsock.kernel.net.core.rtnetlink import RtnetlinkInput, RtnlHandler
 from twinsock.kernel.net.ipv6.addrconf import Inet6Ifaddr, inet6_addr_add, inet6_addr_del
-from twinsock.kernel.net.ipv6.route import Fib6Config, Fib6Info, ip6_route_add, ip6_route_del
+from twinsock.kernel.net.ipv6.route import Fib6Config, ip6_route_add, ip6_route_del
+from twinsock.kernel.net.ipv6.rtnl_getroute import inet6_rtm_getroute, rt6_fill_node
 from twinsock.uapi.errno import EEXIST, EINVAL, ENODEV, EOPNOTSUPP
 from twinsock.uapi.netlink import NLM_F_EXCL, NLM_F_REPLACE
 from twinsock.uapi.rtnetlink import (
@@ -18,7 +19,6 @@ from twinsock.uapi.rtnetlink import (
     RTA_DST,
     RTA_GATEWAY,
     RTA_OIF,
-    RTA_PREF,
     RTA_PREFSRC,
     RTA_PRIORITY,
     RTA_TABLE,
@@ -30,7 +30,7 @@ from twinsock.uapi.rtnetlink import (
     RTM_NEWROUTE,
 )
 from twinsock.uapi.socket import AF_INET6
-from twinsock.wire.rtnetlink import IfAddrMsg, RtMsg, parse_ifaddr, parse_rt
+from twinsock.wire.rtnetlink import IfAddrMsg, parse_ifaddr, parse_rt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -108,12 +108,12 @@ class Route6Handler(RtnlHandler):
         return 0, found
 
     def doit(self, req: NetlinkRequest) -> int:
-        """Add or delete a route."""
+        """Add or delete a route, or tell the way to a destination."""
         msg = parse_rt(req.payload, 0, len(req.payload))
         if msg is None:
             return -EINVAL
         if req.type == RTM_GETROUTE:
-            return -EOPNOTSUPP
+            return inet6_rtm_getroute(req, msg)
         attributes = dict(msg.attributes)
         cfg = Fib6Config((attributes.get(RTA_DST, b"") + bytes(16))[:16], msg.dst_len)
         cfg.table = int.from_bytes(attributes.get(RTA_TABLE, b"")[:4], "little") or msg.table or RT_TABLE_MAIN
@@ -124,25 +124,6 @@ class Route6Handler(RtnlHandler):
         cfg.metric = int.from_bytes(attributes.get(RTA_PRIORITY, b"")[:4], "little")
         cfg.nlflags = req.flags
         return ip6_route_del(req.net, cfg) if req.type == RTM_DELROUTE else ip6_route_add(req.net, cfg)
-
-
-def rt6_fill_node(tb_id: int, fi: Fib6Info) -> RtMsg:
-    """Describe a route."""
-    msg = RtMsg(AF_INET6, tb_id, fi.type)
-    msg.dst_len = fi.plen
-    msg.protocol = fi.protocol
-    msg.attributes.append((RTA_TABLE, nla_u32(tb_id)))
-    if fi.plen:
-        msg.attributes.append((RTA_DST, fi.dst))
-    if fi.prefsrc:
-        msg.attributes.append((RTA_PREFSRC, fi.prefsrc))
-    msg.attributes.append((RTA_PRIORITY, nla_u32(fi.metric)))
-    if fi.gw:
-        msg.attributes.append((RTA_GATEWAY, fi.gw))
-    if fi.dev is not None:
-        msg.attributes.append((RTA_OIF, nla_u32(fi.dev.ifindex)))
-    msg.attributes.append((RTA_PREF, b"\0"))
-    return msg
 
 
 def register_ipv6(rtnl: RtnetlinkInput) -> None:
