@@ -3,10 +3,13 @@
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import twinsock
+from tests.builds import COMPILED
 from tests.netns import netns_missing, run_in_netns
 
 pytest_plugins = ["twinsock.pytest_plugin"]
@@ -14,7 +17,7 @@ pytest_plugins = ["twinsock.pytest_plugin"]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let child processes of tests import the twinsock under test."""
-    src = str(config.rootpath / "src")
+    src = str(Path(twinsock.__file__).parents[1])
     paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != src]
     os.environ["PYTHONPATH"] = os.pathsep.join([src, *paths])
 
@@ -25,6 +28,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         reason = netns_missing(root_needed=True)
         if reason:
             pytest.skip(reason)
+    if COMPILED and item.get_closest_marker("pure") is not None:
+        pytest.skip("the compiled build's functions cannot be watched")
     for marker in item.iter_markers("needs"):
         for program in marker.args:
             if shutil.which(program) is None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.builds import COMPILED
 from twinsock.kernel.boot import start_kernel
 from twinsock.runtime.baton import Deadlock
 from twinsock.runtime.facade import KilledBySignal, TwinEnv
@@ -35,7 +36,8 @@ def test_a_deadlock_names_the_call_of_every_task() -> None:
         _ = env.spawn(env.os.read, r, 1)
         env.select.epoll().poll()
 
-    with pytest.raises(Deadlock, match=r"(?s)no task can run.*program\[\d+\] waits in sys_epoll_wait.*waits in sys_read"):
+    calls = ("poll", "read") if COMPILED else ("sys_epoll_wait", "sys_read")  # compiled functions have no frames
+    with pytest.raises(Deadlock, match=rf"(?s)no task can run.*program\[\d+\] waits in {calls[0]}.*waits in {calls[1]}"):
         env.run(program)
 
 

@@ -17,6 +17,8 @@ from twinsock.kernel.net.socket import sys_accept4, sys_bind, sys_listen, sys_se
 from twinsock.runtime.facade import TwinEnv
 from twinsock.runtime.function_graph import FunctionGraph, draw, main
 
+pytestmark = pytest.mark.pure
+
 
 def names_under(call: Callable[[], object]) -> list[str]:
     """Return the names of the functions that a call enters, in order."""

@@ -37,7 +37,8 @@ class EchoProto(Proto):
 class EchoOps(ProtoOps):
     """A family whose sockets return what they were sent."""
 
-    family = AF_TEST
+    def __init__(self) -> None:
+        self.family = AF_TEST
 
     def release(self, task: Task | None, sock: Socket) -> int:
         if sock.sk is not None:
@@ -57,9 +58,8 @@ class EchoOps(ProtoOps):
 
 
 class EchoFamily(NetProtoFamily):
-    family = AF_TEST
-
     def __init__(self) -> None:
+        self.family = AF_TEST
         self.prot = EchoProto("ECHO", 100)
 
     def create(self, task: Task, net: Net, sock: Socket, protocol: int, kern: int) -> int:

@@ -8,6 +8,8 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+import pytest
+
 from tests.call_paths import every_call
 from twinsock.kernel.boot import start_kernel
 from twinsock.runtime.facade import TwinEnv
@@ -46,6 +48,7 @@ def test_the_tour_has_twelve_stops_whose_functions_are_where_it_says() -> None:
         assert names and set(names) <= defined, path
 
 
+@pytest.mark.pure
 def test_a_byte_passes_the_stops_in_the_order_of_the_tour() -> None:
     calls = calls_of_one_byte()
     calls = calls[calls.index(("net/socket.py", "sys_send")) :]

@@ -122,6 +122,7 @@ def test_a_misspelt_command_is_answered_with_the_right_one() -> None:
 
 def test_version_and_help_are_printed_to_standard_output() -> None:
     assert run("--version")[1].startswith("twinsock ")
+    assert run("--version")[1].rstrip().endswith(("(pure Python)", "(compiled)"))
     assert "why" in run("--help")[1]
     assert "usage: twinsock why" in run("why", "--help")[1]
 

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.builds import fields
 from twinsock.wire import arp, ethernet, icmp, icmp6, ip, ip6, pcapng, udp
 from twinsock.wire.l4 import ones_sum, pseudo_sum4, pseudo_sum6
 
@@ -22,7 +23,7 @@ def test_an_ipv4_header_survives(
     data = b"xx" + iph.emit(len(body)) + body
     parsed = ip.parse(data, 2)
     assert parsed.status == ip.IPPARSE_OK and parsed.iph is not None
-    assert vars(parsed.iph) == vars(iph) == vars(iph.copy())
+    assert fields(parsed.iph) == fields(iph) == fields(iph.copy())
     assert parsed.tot_len == len(data) - 2 and parsed.header_len == 20 + 4 * words
 
 
@@ -38,14 +39,14 @@ def test_an_ipv6_header_survives(saddr: bytes, daddr: bytes, nexthdr: int, tclas
     hdr = ip6.Ipv6hdr(saddr, daddr, nexthdr)
     hdr.tclass, hdr.flow_label, hdr.hop_limit = tclass, label, hops
     parsed, length = ip6.parse(hdr.emit(len(body)) + body)
-    assert parsed is not None and vars(parsed) == vars(hdr) == vars(hdr.copy()) and length == len(body)
+    assert parsed is not None and fields(parsed) == fields(hdr) == fields(hdr.copy()) and length == len(body)
 
 
 @given(U8, st.integers(0, 8191), st.booleans(), U32)
 def test_a_fragment_header_survives(nexthdr: int, offset: int, more: bool, ident: int) -> None:
     fh = ip6.FragHdr(nexthdr, offset * 8, more, ident)
     parsed = ip6.parse_frag(fh.emit())
-    assert parsed is not None and vars(parsed) == vars(fh)
+    assert parsed is not None and fields(parsed) == fields(fh)
 
 
 @given(ADDR6)
@@ -115,9 +116,9 @@ def test_neighbour_discovery_options_survive(options: list[tuple[int, bytes]]) -
 @given(MAC, MAC, U16, st.integers(1, 2), U32, U32)
 def test_ethernet_headers_and_arp_packets_survive(a: bytes, b: bytes, proto: int, op: int, sip: int, tip: int) -> None:
     eth = ethernet.parse(ethernet.Ethhdr(a, b, proto).emit())
-    assert eth is not None and vars(eth) == {"dest": a, "source": b, "proto": proto}
+    assert eth is not None and fields(eth) == {"dest": a, "source": b, "proto": proto}
     packet = arp.parse(arp.ArpPacket(op, a, sip, b, tip).emit())
-    assert packet is not None and vars(packet) == {"op": op, "sha": a, "sip": sip, "tha": b, "tip": tip}
+    assert packet is not None and fields(packet) == {"op": op, "sha": a, "sip": sip, "tha": b, "tip": tip}
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**62), st.binary(max_size=70), st.integers(0, 2), st.text(max_size=9)), max_size=5))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from twinsock.kernel.fs.file import FilesStruct, dup_files, put_files_struct
+from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.kernel.net.core.net_namespace import Net, PernetOperations, copy_net_ns, get_net, put_net
 from twinsock.kernel.sched.task import Cred, Task, UserNamespace
 from twinsock.kernel.time.timer import Clock, SoftirqRunner
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _MASK64: Final = (1 << 64) - 1
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Prng:
     """A seeded generator (splitmix64): the same seed gives the same host."""
 

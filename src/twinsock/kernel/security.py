@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from twinsock.kernel.lib.extending import mypyc_attr
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.net import Msghdr, Socket
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SecurityOps:
     """The hooks; each returns 0 to permit or -errno to refuse."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from twinsock.kernel.lib.extending import mypyc_attr
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.skbuff import SkBuff
     from twinsock.kernel.net.core.sock import SockCommon
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Trace:
     """Receives tracepoints; listeners subclass it."""
 

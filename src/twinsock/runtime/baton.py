@@ -293,11 +293,15 @@ class Baton:
 def _where(frame: FrameType | None) -> str:
     """Name the system call and the program's line that a task sleeps in."""
     names = []
+    method = ""  # of the runtime that the program called: says what is known where compiled functions leave no frames
     for entry in reversed(traceback.extract_stack(frame)):
         if "/twinsock/" in entry.filename.replace("\\", "/"):
+            method = entry.name
             if entry.name.startswith("sys_"):
                 names.append(entry.name)
         else:
             names.append(f"{entry.filename}:{entry.lineno} ({entry.name})")
             break
+    if method and len(names) == 1:
+        names.insert(0, method)
     return ", called at ".join(names) or "?"

@@ -55,7 +55,10 @@ def dispatch(args: list[str]) -> int:
         print(usage(), end="")
         return 0
     if name in ("--version", "-V"):
-        print("twinsock " + str(sys.modules["twinsock"].__version__))
+        from twinsock.uapi import errno
+
+        build = "pure Python" if errno.__file__.endswith(".py") else "compiled"
+        print(f"twinsock {sys.modules['twinsock'].__version__} ({build})")
         return 0
     if name not in COMMANDS:
         from twinsock.ui.args import did_you_mean, printable

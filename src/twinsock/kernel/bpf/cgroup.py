@@ -8,6 +8,8 @@ Twin: D-bpf-1: no eBPF is interpreted; INET_EGRESS and SYSCTL programs are not a
 
 from __future__ import annotations
 
+from twinsock.kernel.lib.extending import mypyc_attr
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -46,6 +48,7 @@ BPF_CGROUP_UNIX_GETSOCKNAME: Final = 53
 BPF_RET_BIND_NO_CAP_NET_BIND_SERVICE: Final = 1 << 1  # a bind program may waive the privileged-port check
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CgroupBpf:
     """The programs; the defaults permit everything and change nothing."""
 

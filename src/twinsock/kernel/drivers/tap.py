@@ -5,6 +5,7 @@ bytes in."""
 
 from __future__ import annotations
 
+from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dev import NetDevice, dev_new_mac, eth_type_trans, netif_rx
 from twinsock.kernel.net.core.net_namespace import Net
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _TUN_HEADROOM: Final = 64
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class TunWire:
     """The far side of a device."""
 

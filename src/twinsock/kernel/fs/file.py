@@ -5,6 +5,7 @@ under way, SCM_RIGHTS messages. Left out: files on a disk."""
 
 from __future__ import annotations
 
+from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.kernel.sched.task import Siginfo
 from twinsock.uapi.capability import CAP_SYS_ADMIN
 from twinsock.uapi.errno import EBADF, EINVAL, EMFILE, ENFILE, ENODEV, ENOTTY, ESPIPE
@@ -69,6 +70,7 @@ class FileWatcher:
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class File:
     """`struct file`: an open file description; subclasses override the file operations."""
 

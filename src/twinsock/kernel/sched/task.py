@@ -9,6 +9,7 @@ runs the handlers and then restarts the call or reports EINTR (`Task.syscall_int
 
 from __future__ import annotations
 
+from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.uapi.capability import CAP_LAST_CAP
 from twinsock.uapi.errno import EINTR, EPERM, ERESTARTSYS
 from twinsock.uapi.resource import RLIMIT_NOFILE
@@ -79,6 +80,7 @@ class Siginfo:
         self.si_pid = 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Task:
     """A thread of a simulated process, seen from the kernel."""
 

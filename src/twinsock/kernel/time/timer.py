@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import heapq
 
+from twinsock.kernel.lib.extending import mypyc_attr
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -19,6 +21,7 @@ _LVL_SIZE: Final = 64
 _LVL_DEPTH: Final = 9
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Timer:
     """One timer. Subclasses override `fire`; an idle timer has seq 0."""
 

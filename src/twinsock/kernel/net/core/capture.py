@@ -2,6 +2,7 @@
 
 Bytes are made here, for captured packets only. On `lo` a packet is recorded once, when it is received."""
 
+from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.kernel.net.core.dev import NetDevice, dev_add_tap, dev_remove_tap
 from twinsock.kernel.net.core.protocol import PacketTap
 from twinsock.kernel.net.core.skbuff import SkBuff
@@ -19,6 +20,7 @@ from twinsock.wire.pcapng import (
 _NO_MAC = bytes(6)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CaptureSink:
     """Where a capture's bytes go; the runtime's writes a file."""
 

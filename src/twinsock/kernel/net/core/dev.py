@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.skbuff import (
     PACKET_BROADCAST,
@@ -134,6 +135,7 @@ class QdiscWatchdog(Timer):
         self.qdisc.run()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NetDevice:
     """A network device; drivers subclass it and override `xmit`."""
 

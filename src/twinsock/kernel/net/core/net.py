@@ -5,6 +5,7 @@ System calls in net/socket.py see a protocol only through `ProtoOps`; families s
 from __future__ import annotations
 
 from twinsock.kernel.fs.file import FasyncList
+from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.kernel.sched.wait import WaitQueueHead
 from twinsock.uapi.errno import EINVAL, ENODEV, ENOPROTOOPT, EOPNOTSUPP
 from twinsock.uapi.signal import SIGIO, SIGURG
@@ -108,6 +109,7 @@ class Msghdr:
         self.control += header + data + _PADDING[pad if pad < left - length else left - length]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ProtoOps:
     """`struct proto_ops`: what a family does for each call; the defaults are the sock_no_* answers."""
 
@@ -194,6 +196,7 @@ class ProtoOps:
         return ""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NetProtoFamily:
     """`struct net_proto_family`: how socket(2) makes one."""
 

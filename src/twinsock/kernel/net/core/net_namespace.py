@@ -4,6 +4,7 @@ Sysctls sit in fields that keep Linux's name; net/core/sysctl tables map their /
 
 from __future__ import annotations
 
+from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.kernel.net.core.addrs import AddressView
 from twinsock.kernel.net.core.netns_tcp import NetnsTcp
 from twinsock.kernel.sched.task import UserNamespace
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PernetOperations:
     """`struct pernet_operations`: what a subsystem does when a namespace comes and goes."""
 

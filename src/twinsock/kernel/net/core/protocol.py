@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twinsock.kernel.lib.extending import mypyc_attr
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.kernel.net.core.dev import NetDevice
@@ -16,6 +18,7 @@ class PacketType:
         raise NotImplementedError
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NetProtocol:
     """`struct net_protocol`, `struct inet6_protocol`: a transport over IPv4 or IPv6.
 
@@ -38,6 +41,7 @@ class NetProtocol:
         return 0
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class RawHook:
     """What raw sockets of one address family want of the network layer; registered at `Kernel.raw_hook4` and `raw_hook6`."""
 

@@ -7,6 +7,7 @@ ports are ints in host order."""
 from __future__ import annotations
 
 from twinsock.kernel.fs.file import POLL_IN
+from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.kernel.net.core.net import SOCK_WAKE_IO, SOCK_WAKE_SPACE, SOCK_WAKE_WAITD, Socket, sock_wake_async
 from twinsock.kernel.net.core.net_namespace import get_net, put_net
 from twinsock.kernel.sched.task import MAX_SCHEDULE_TIMEOUT
@@ -199,6 +200,7 @@ class ProtoCounters:
         self.per_cpu_fw_alloc = [0, 0]  # pages charged on a processor and not yet in memory_allocated
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Proto:
     """`struct proto`: what a protocol does for its sockets; one object per kernel, with the protocol's global counters."""
 

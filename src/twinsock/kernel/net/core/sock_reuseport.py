@@ -7,6 +7,7 @@ Left out: eBPF programs (D-bind-3)."""
 
 from __future__ import annotations
 
+from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.uapi.errno import EBUSY, EINVAL
 from twinsock.uapi.in_ import IPPROTO_TCP
 from twinsock.uapi.snmp import LINUX_MIB_TCPMIGRATEREQFAILURE
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _MASK32: Final = 0xFFFFFFFF
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ReuseportProg:
     """A program attached with SO_ATTACH_REUSEPORT_CBPF; subclasses override `run`."""
 

@@ -5,6 +5,8 @@ only listens, so an explanation cannot differ from the decision."""
 
 from __future__ import annotations
 
+from twinsock.kernel.lib.extending import mypyc_attr
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
@@ -43,6 +45,7 @@ SHORTCUT_REUSEPORT: Final = 2  # the bucket remembers a SO_REUSEPORT owner of th
 SHORTCUT_GROUP_MATE: Final = 3  # UDP: the first overlapping owner is a SO_REUSEPORT mate; the others are not looked at
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BindObserver:
     """Listens to bind(2) and listen(2); subclasses keep what they need."""
 
