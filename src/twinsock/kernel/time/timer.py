@@ -29,6 +29,8 @@ class Timer:
         self.expires_ns = 0
         self.expires = 0  # the tick asked for, before rounding: what tables show (wheel timers only)
         self.seq = 0
+        self.entry = 0  # its key in the clock's heap, 0: it is not there; a timer that is idle or armed for later may be
+        self.entry_ns = 0
 
     def fire(self) -> None:
         """Run when virtual time reaches `expires_ns`; the timer is idle again by then."""
@@ -37,6 +39,9 @@ class Timer:
     def pending(self) -> bool:
         """Tell whether the timer is armed."""
         return self.seq != 0
+
+
+NO_TIMER: Final = Timer()  # stands where a timer was that its owner no longer needs
 
 
 class SoftirqRunner:
@@ -55,7 +60,10 @@ class Clock:
         self.realtime_offset_ns = 0  # CLOCK_REALTIME minus CLOCK_MONOTONIC
         self.hz = hz
         self.jiffy_ns = NSEC_PER_SEC // hz
-        self._heap: list[tuple[int, int, Timer]] = []
+        # A timer that is disarmed, or armed for later, stays where it is in the heap and is moved when that place comes up:
+        # most timers of TCP never fire. The heap holds numbers only, so that it keeps nothing alive that is gone.
+        self._heap: list[tuple[int, int]] = []  # (instant, key)
+        self._entries: dict[int, Timer] = {}  # by key
         self._seq = 0
         self.hosts: list[SoftirqRunner] = []
         self.in_timer = False  # a timer is firing: softirqs wait until it is done
@@ -91,19 +99,37 @@ class Clock:
         timer.seq = 0
         return was_pending
 
+    def timer_shutdown(self, timer: Timer) -> None:
+        """Disarm a timer for good: the clock forgets it."""
+        timer.seq = 0
+        if timer.entry:
+            del self._entries[timer.entry]
+            timer.entry = 0
+
     def next_event_ns(self) -> int:
         """Return the instant of the next timer, or -1 when none is armed."""
         heap = self._heap
-        while heap and heap[0][2].seq != heap[0][1]:
+        entries = self._entries
+        while heap:
+            when, key = heap[0]
+            timer = entries.get(key)
+            if timer is not None and timer.seq == key:
+                return when
             heapq.heappop(heap)
-        return heap[0][0] if heap else -1
+            if timer is not None:
+                del entries[key]
+                timer.entry = 0
+                if timer.seq:
+                    self._enter(timer)
+        return -1
 
     def run_next(self, limit_ns: int = -1) -> bool:
         """Advance to the next timer and fire it, unless it lies beyond `limit_ns`; tell whether one fired."""
         when = self.next_event_ns()
         if when < 0 or (limit_ns >= 0 and when > limit_ns):
             return False
-        timer = heapq.heappop(self._heap)[2]
+        timer = self._entries.pop(heapq.heappop(self._heap)[1])
+        timer.entry = 0
         if when > self.now_ns:
             self.now_ns = when
         timer.seq = 0
@@ -125,7 +151,17 @@ class Clock:
         self._seq += 1
         timer.seq = self._seq
         timer.expires_ns = when_ns if when_ns > self.now_ns else self.now_ns
-        heapq.heappush(self._heap, (timer.expires_ns, self._seq, timer))
+        if timer.entry:
+            if timer.entry_ns <= timer.expires_ns:
+                return
+            del self._entries[timer.entry]
+        self._enter(timer)
+
+    def _enter(self, timer: Timer) -> None:
+        timer.entry = timer.seq
+        timer.entry_ns = timer.expires_ns
+        self._entries[timer.seq] = timer
+        heapq.heappush(self._heap, (timer.expires_ns, timer.seq))
 
     def _wheel_tick(self, expires: int) -> int:
         """Round a tick up as the wheel does: level n holds 64 buckets of 8**n ticks."""

@@ -23,6 +23,7 @@ from twinsock.kernel.net.ipv4.tcp_state import (
     reqsk_fastopen_remove,
     tcp_clear_xmit_timers,
     tcp_free_fastopen_req,
+    tcp_free_xmit_timers,
     tcp_write_queue_purge,
 )
 from twinsock.kernel.net.ipv4.tcp_timer import tcp_release_cb, tcp_set_keepalive
@@ -83,6 +84,7 @@ class TcpProto(InetCskProto):
         """tcp_v4_destroy_sock(): free the resources of a dying socket."""
         tsk = as_tcp(sk)
         tcp_clear_xmit_timers(tsk)
+        tcp_free_xmit_timers(tsk)
         if tsk.ca is not None:
             tsk.ca.release(tsk)
         tcp_write_queue_purge(tsk)

@@ -73,7 +73,8 @@ def inet_csk_reqsk_queue_drop(req: TcpRequestSock) -> bool:
     """Take a request out of the table and its listener's count; tell whether it was there."""
     removed = inet_ehash_del(req)
     if req.rsk_timer is not None:
-        req.sk_net.kernel.clock.del_timer(req.rsk_timer)
+        req.sk_net.kernel.clock.timer_shutdown(req.rsk_timer)
+        req.rsk_timer = None
     if removed:
         queue = listener_of(req).icsk_accept_queue
         if req.num_timeout == 0:

@@ -219,6 +219,20 @@ def tcp_clear_xmit_timers(sk: TcpSock) -> None:
     inet_csk_delete_keepalive_timer(sk)
 
 
+def tcp_free_xmit_timers(sk: TcpSock) -> None:
+    """Let go of every timer of a connection that is over: without them nothing points back at its socket."""
+    clock = sk.sk_net.kernel.clock
+    timers = (sk.icsk_retransmit_timer, sk.icsk_delack_timer, sk.icsk_keepalive_timer, sk.pacing_timer, sk.compressed_ack_timer)
+    for timer in timers:
+        if timer is not None:
+            clock.timer_shutdown(timer)
+    sk.icsk_retransmit_timer = None
+    sk.icsk_delack_timer = None
+    sk.icsk_keepalive_timer = None
+    sk.pacing_timer = None
+    sk.compressed_ack_timer = None
+
+
 def tcp_done(sk: TcpSock) -> None:
     """End the connection: CLOSE, wake everybody, free an orphan."""
     if sk.sk_state == TCP_SYN_SENT or sk.sk_state == TCP_SYN_RECV:

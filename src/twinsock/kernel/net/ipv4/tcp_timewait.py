@@ -15,7 +15,7 @@ from twinsock.kernel.net.ipv4.inet_timewait_sock import InetTimewaitSock
 from twinsock.kernel.net.ipv4.tcp_output import tcp_receive_window
 from twinsock.kernel.net.ipv4.tcp_sock import M32, TcpSkb, TcpSock, after, before, sdiff
 from twinsock.kernel.net.ipv4.tcp_state import BOOT_NS, tcp_done
-from twinsock.kernel.time.timer import Timer
+from twinsock.kernel.time.timer import NO_TIMER, Timer
 from twinsock.uapi.snmp import (
     LINUX_MIB_PAWSTIMEWAIT,
     LINUX_MIB_TCPACKSKIPPEDFINWAIT2,
@@ -67,7 +67,7 @@ class TcpTimewaitSock(InetTimewaitSock):
         self.tw_tos = sk.tos
         self.tw_priority = sk.sk_priority
         self.tw_transparent = sk.inet_test_bit(INET_FLAGS_TRANSPARENT)
-        self.tw_timer = _TwTimer(self)
+        self.tw_timer: Timer = _TwTimer(self)
 
     def twsk_unique(self, sk: SockCommon, automatic: bool) -> bool:
         """Tell whether a new connection may take the place; it then starts above the old one's sequence space, RFC 6191."""
@@ -81,7 +81,8 @@ class TcpTimewaitSock(InetTimewaitSock):
 
     def deschedule(self) -> None:
         """Stop the timer of a mini-socket whose place was taken."""
-        self.sk_net.kernel.clock.del_timer(self.tw_timer)
+        self.sk_net.kernel.clock.timer_shutdown(self.tw_timer)
+        self.tw_timer = NO_TIMER
         self.sk_net.ipv4.tw_count -= 1
 
     def schedule(self, ticks: int) -> None:
