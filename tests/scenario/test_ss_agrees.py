@@ -168,3 +168,15 @@ def test_a_user_sees_the_sockets_and_is_told_that_processes_are_hidden(world: Ne
         done = subprocess.run(command, capture_output=True, text=True, preexec_fn=as_nobody, cwd="/")
     assert done.returncode == 0 and "0.0.0.0:8080" in done.stdout and "users:" not in done.stdout
     assert "hidden" in done.stderr
+
+
+def test_parquet_has_the_sockets_of_json(world: Netns, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow: pip install 'twinsock[parquet]'")
+    path = tmp_path / "sockets.parquet"
+    ours(world, "-tan", "--parquet", str(path))
+    rows = parquet.read_table(str(path)).to_pylist()
+    wanted = json.loads(ours(world, "-tan", "--json"))["sockets"]
+    assert len(rows) == len(wanted) > 20
+    names = ("state", "local_address", "local_port", "remote_address", "remote_port", "inode", "cookie")
+    assert [[row[name] for name in names] for row in rows] == [[sock[name] for name in names] for sock in wanted]
+    assert {type(row["local_port"]) for row in rows} == {int}

@@ -148,7 +148,9 @@ def _offer_wake(finding: Finding, listener: Listener) -> None:
         return
     owner = listener.owners[0]
     finding.help(f"cat /proc/{owner.pid}/task/*/wchan", "shows where its threads sleep (needs ptrace access)")
-    finding.help(_restart(owner), "starts it anew; what waits in the queue is reset")
+    restart = _restart(owner)
+    ends = "ends it, and it has to be started again" if restart.startswith("kill") else "starts it anew"
+    finding.help(restart, ends + "; what waits in the queue is reset")
     if listener.members > 1:
         finding.help("sysctl -w net.ipv4.tcp_migrate_req=1", "lets another member take over the queue of one that closes")
 
