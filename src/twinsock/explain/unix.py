@@ -1,7 +1,6 @@
 """The verdict about a UNIX socket's name: bind(2), listen(2) and connect(2) of unix(7).
 
-Whether a name is taken is the file system's rule, and for abstract names one comparison; the order of the errors is
-that of the kernel (measured).
+The twin's own calls give the errno (unix_twin.py); here it is put into words.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 from twinsock.explain.blockers import add_holders
 from twinsock.explain.report import FAILS, Blocker, Remedy, Report
 from twinsock.explain.rules import who
+from twinsock.explain.unix_twin import UnixTwin
 from twinsock.explain.words import join_words, quote, show_target, stop_commands, task_notes
-from twinsock.inspect.facts import DIRECTORY, NOTHING, SOCKET
+from twinsock.inspect.facts import NOTHING, SOCKET
 from twinsock.inspect.unix import format_name
-from twinsock.uapi.capability import CAP_DAC_OVERRIDE
-from twinsock.uapi.errno import EACCES, EADDRINUSE, EAGAIN, ECONNREFUSED, ENOENT, ENOTDIR, EPROTOTYPE, EROFS
+from twinsock.uapi.errno import EACCES, EADDRINUSE, EAGAIN, ECONNREFUSED, ENOENT, ENOTDIR, EPERM, EPROTOTYPE, EROFS
 from twinsock.uapi.socket import SOCK_DGRAM, SOCK_SEQPACKET
 from twinsock.uapi.tcp import TCP_LISTEN
 
@@ -54,14 +53,17 @@ def _fail(report: Report, call: str, errno: int, rule: str, sentence: str, path:
 def _bind_abstract(report: Report, snapshot: UnixSnapshot) -> None:
     """An abstract name is taken while a socket of the same type has it in this network namespace."""
     name = format_name(snapshot.question.path)
-    taken = [record for record in snapshot.sockets if record.type == snapshot.question.type and record.peer in (None, 0)]
-    if not taken:
+    errno = UnixTwin(snapshot).ask()
+    if not errno:
         report.rule = "free"
         report.sentence = f"the abstract name {name} is free in this network namespace: it will succeed."
+        if any(record.accepted for record in snapshot.sockets):
+            report.notes.append("connections that were accepted at this name live on; they do not own it")
         return
-    _fail(report, "bind", EADDRINUSE, "listener", "", ["__sys_bind", "unix_bind", "unix_bind_abstract"])
-    for record in taken:
-        _add(report, snapshot, record, "An abstract name belongs to one socket of its type until that socket is closed.")
+    _fail(report, "bind", errno, "listener", "", ["__sys_bind", "unix_bind", "unix_bind_abstract"])
+    for record in snapshot.sockets:
+        if record.type == snapshot.question.type and not record.accepted:
+            _add(report, snapshot, record, "An abstract name belongs to one socket of its type until that socket is closed.")
     report.sentence = f"{_phrase(report.blockers[0])} has the abstract name {name}."
     _stop(report)
     report.remedies.append(Remedy("use another name", "abstract names have no file: nothing can be removed", False))
@@ -71,21 +73,29 @@ def _bind_path(report: Report, snapshot: UnixSnapshot) -> None:
     """A path must not exist, and its folder must exist and be writable."""
     path = format_name(snapshot.question.path)
     where = ["__sys_bind", "unix_bind", "unix_bind_bsd"]
-    if snapshot.folder_kind != DIRECTORY:
-        if snapshot.folder_kind != NOTHING:
-            _fail(report, "bind", ENOTDIR, "no-folder", f"{snapshot.folder} is not a directory.", [*where, "start_creating_path"])
-        elif snapshot.error == EACCES:
-            _hidden(report, snapshot, where)
-        else:
-            _fail(report, "bind", ENOENT, "no-folder", f"the directory {snapshot.folder} does not exist.", [*where, "start_creating_path"])
-            report.remedies.append(Remedy(f"mkdir -p {quote(snapshot.folder)}", "or RuntimeDirectory= in the unit", True))
-        return
-    if snapshot.error:
+    if snapshot.error:  # the host's own walk has failed, for whoever runs this
         _hidden(report, snapshot, where)
         return
-    if snapshot.kind == NOTHING:
-        _bind_new_path(report, snapshot, path, where)
-        return
+    twin = UnixTwin(snapshot)
+    errno = twin.ask()
+    if not errno:
+        report.rule = "free"
+        report.sentence = f"nothing is at {path}, and {snapshot.folder} is writable: it will succeed."
+    elif errno == EADDRINUSE:
+        _taken_path(report, snapshot, path, where)
+    elif errno == ENOTDIR:
+        _fail(report, "bind", ENOTDIR, "no-folder", f"{snapshot.folder} is not a directory.", [*where, "start_creating_path"])
+    elif errno == ENOENT:
+        _fail(report, "bind", ENOENT, "no-folder", f"the directory {snapshot.folder} does not exist.", [*where, "start_creating_path"])
+        report.remedies.append(Remedy(f"mkdir -p {quote(snapshot.folder)}", "or RuntimeDirectory= in the unit", True))
+    elif errno == EROFS:
+        _fail(report, "bind", EROFS, "read-only", f"{snapshot.folder} is on a file system that is mounted read-only.", where)
+    else:
+        _forbidden(report, snapshot, twin, errno, where)
+
+
+def _taken_path(report: Report, snapshot: UnixSnapshot, path: str, where: list[str]) -> None:
+    """Something is at the path."""
     _fail(report, "bind", EADDRINUSE, "", "", [*where, "start_creating_path"])
     if snapshot.kind != SOCKET:
         report.rule = "not-a-socket"
@@ -97,25 +107,25 @@ def _bind_path(report: Report, snapshot: UnixSnapshot) -> None:
         _stale_path(report, snapshot, path)
 
 
+def _forbidden(report: Report, snapshot: UnixSnapshot, twin: UnixTwin, errno: int, where: list[str]) -> None:
+    """A folder may not be searched, or not be written to."""
+    name = who(snapshot.task, snapshot.question)
+    closed = twin.closed_folder()
+    if closed is not None:
+        folder = snapshot.folder if closed is snapshot.folders[-1] else twin.path_of(closed)
+        sentence = f"{name} may not search {folder} (mode {closed.mode:04o}, owner uid {closed.uid})."
+        _fail(report, "bind", errno, "permission", sentence, [*where, "start_creating_path"])
+    else:
+        sentence = f"{name} may not create files in {snapshot.folder} (mode {snapshot.folder_mode:04o}, owner uid {snapshot.folder_uid})."
+        _fail(report, "bind", errno, "permission", sentence, [*where, "vfs_mknod"])
+    report.remedies.append(Remedy("RuntimeDirectory=NAME", f"in its unit: a directory under /run that {name} owns", False))
+    report.remedies.append(Remedy("use another directory", f"one that {name} may write to", False))
+
+
 def _hidden(report: Report, snapshot: UnixSnapshot, where: list[str]) -> None:
     """The path cannot be looked at."""
     sentence = f"{snapshot.folder} cannot be searched by {who(snapshot.task, snapshot.question)}."
     _fail(report, "bind", snapshot.error or EACCES, "permission", sentence, [*where, "start_creating_path"])
-
-
-def _bind_new_path(report: Report, snapshot: UnixSnapshot, path: str, where: list[str]) -> None:
-    """Nothing is at the path: may it be made?"""
-    if snapshot.read_only:
-        _fail(report, "bind", EROFS, "read-only", f"{snapshot.folder} is on a file system that is mounted read-only.", where)
-    elif not _may(snapshot, snapshot.folder_mode, snapshot.folder_uid, snapshot.folder_gid, 3):
-        name = who(snapshot.task, snapshot.question)
-        sentence = f"{name} may not create files in {snapshot.folder} (mode {snapshot.folder_mode:04o}, owner uid {snapshot.folder_uid})."
-        _fail(report, "bind", EACCES, "permission", sentence, [*where, "vfs_mknod"])
-        report.remedies.append(Remedy("RuntimeDirectory=NAME", f"in its unit: a directory under /run that {name} owns", False))
-        report.remedies.append(Remedy("use another directory", f"one that {name} may write to", False))
-    else:
-        report.rule = "free"
-        report.sentence = f"nothing is at {path}, and {snapshot.folder} is writable: it will succeed."
 
 
 def _live_path(report: Report, snapshot: UnixSnapshot, path: str) -> None:
@@ -147,34 +157,36 @@ def _connect(report: Report, snapshot: UnixSnapshot) -> None:
     question = snapshot.question
     name = format_name(question.path)
     where = ["__sys_connect", "unix_dgram_connect" if question.type == SOCK_DGRAM else "unix_stream_connect", "unix_find_other"]
-    listening = [record for record in snapshot.sockets if record.state == TCP_LISTEN or question.type == SOCK_DGRAM]
-    same = [record for record in listening if record.type == question.type]
-    if not question.path.startswith(b"\0"):
-        if snapshot.kind == NOTHING:
-            errno = EACCES if snapshot.error == EACCES else ENOENT
-            _fail(report, "connect", errno, "no-path", f"{name} does not exist.", where)
-            return
-        if not _may(snapshot, snapshot.mode, snapshot.uid, snapshot.gid, 2):
-            sentence = f"{who(snapshot.task, question)} may not write to {name} (mode {snapshot.mode:04o}, owner uid {snapshot.uid})."
-            _fail(report, "connect", EACCES, "permission", sentence, where)
-            return
-        if snapshot.kind == SOCKET and not same and [record for record in snapshot.sockets if record.type != question.type]:
-            other = snapshot.sockets[0]
-            sentence = f"{name} is a {_TYPES.get(other.type, '')} socket, not a {_TYPES.get(question.type, '')} one."
-            _fail(report, "connect", EPROTOTYPE, "other-type", sentence, where)
-            _add(report, snapshot, other, "The types must agree.")
-            return
-    if not same:
-        _refused(report, snapshot, name, where)
+    if snapshot.error and snapshot.kind == NOTHING and not question.path.startswith(b"\0"):
+        _fail(report, "connect", snapshot.error, "no-path", f"{name} cannot be reached.", where)
         return
-    server = same[0]
-    if question.type != SOCK_DGRAM and server.rqueue is not None and server.wqueue is not None and server.rqueue > server.wqueue:
+    errno = UnixTwin(snapshot).ask()
+    if not errno:
+        report.rule = "listening"
+        report.sentence = f"somebody listens on {name}: connect() will succeed."
+        return
+    living = [record for record in snapshot.sockets if not record.accepted]
+    if errno == ENOENT or (errno == EACCES and snapshot.kind == NOTHING):
+        _fail(report, "connect", errno, "no-path", f"{name} does not exist.", where)
+    elif errno == EACCES:
+        sentence = f"{who(snapshot.task, question)} may not write to {name} (mode {snapshot.mode:04o}, owner uid {snapshot.uid})."
+        _fail(report, "connect", errno, "permission", sentence, where)
+    elif errno == EPROTOTYPE:
+        other = living[0]
+        sentence = f"{name} is a {_TYPES.get(other.type, '')} socket, not a {_TYPES.get(question.type, '')} one."
+        _fail(report, "connect", errno, "other-type", sentence, where)
+        _add(report, snapshot, other, "The types must agree.")
+    elif errno == EAGAIN:
+        server = next(record for record in living if record.type == question.type)
         sentence = f"the queue of {name} is full: {server.rqueue} clients wait, the backlog is {server.wqueue}; connect() blocks."
-        _fail(report, "connect", EAGAIN, "queue-full", sentence, where)
+        _fail(report, "connect", errno, "queue-full", sentence, where)
         _add(report, snapshot, server, "Its program does not accept().")
-        return
-    report.rule = "listening"
-    report.sentence = f"somebody listens on {name}: connect() will succeed."
+    elif errno == EPERM:
+        sentence = f"the socket at {name} is connected to another one, and takes datagrams of that one only."
+        _fail(report, "connect", errno, "connected", sentence, where)
+        _add(report, snapshot, living[0], "A connected datagram socket belongs to its peer.")
+    else:
+        _refused(report, snapshot, name, where)
 
 
 def _refused(report: Report, snapshot: UnixSnapshot, name: str, where: list[str]) -> None:
@@ -222,22 +234,3 @@ def _phrase(blocker: Blocker) -> str:
     """Name the holder."""
     names = list(dict.fromkeys([f"{holder.comm} (pid {holder.pid})" for holder in blocker.holders]))
     return join_words(names) if names else "a socket without a process"
-
-
-def _uid(snapshot: UnixSnapshot) -> int:
-    """Give the uid of whoever asks."""
-    return snapshot.question.uid if snapshot.question.uid >= 0 else snapshot.task.uid
-
-
-def _may(snapshot: UnixSnapshot, mode: int, uid: int, gid: int, wanted: int) -> bool:
-    """Tell whether the mode bits grant access (4 read, 2 write, 1 search), access control lists left aside."""
-    task = snapshot.task
-    mine = _uid(snapshot)
-    own = mine == task.uid
-    if (own and task.capable(CAP_DAC_OVERRIDE)) or (not own and mine == 0):
-        return True
-    if mine == uid:
-        return mode >> 6 & wanted == wanted
-    if own and (gid == task.gid or gid in task.groups):
-        return mode >> 3 & wanted == wanted
-    return mode & wanted == wanted

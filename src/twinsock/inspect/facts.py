@@ -168,6 +168,17 @@ SYMLINK = "symbolic link"
 OTHER = "device or pipe"
 
 
+class Folder:
+    """A folder on the way to a path; the last one may be another kind of file."""
+
+    def __init__(self, name: bytes, kind: str, mode: int, uid: int, gid: int) -> None:
+        self.name = name  # b"" for the root, or for the folder where a relative path begins
+        self.kind = kind
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+
+
 class UnixSnapshot:
     """The facts behind one answer about a UNIX socket's name."""
 
@@ -185,6 +196,8 @@ class UnixSnapshot:
         self.folder_mode = 0
         self.folder_uid = 0
         self.folder_gid = 0
+        self.folders: list[Folder] = []  # outermost first, as far as they exist
+        self.missing: list[Folder] = []  # names of those that do not
         self.read_only = False
         self.sockets: list[UnixRecord] = []  # those that have this name now
         self.former: list[UnixRecord] = []  # those that had the path, before another file took it

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from twinsock.inspect.facts import DIRECTORY, FILE, OTHER, SOCKET, SYMLINK, UnixSnapshot
+from twinsock.inspect.facts import DIRECTORY, FILE, NOTHING, OTHER, SOCKET, SYMLINK, Folder, UnixSnapshot
 from twinsock.inspect.gather import read_task, uptime_ns
-from twinsock.inspect.unix import is_file, unix_sockets
+from twinsock.inspect.unix import ALL_STATES, SHOW_ADDRESS, is_file, mark_accepted, unix_sockets
 from twinsock.uapi.errno import ENOENT, ENOTDIR
+from twinsock.uapi.unix_diag import UDIAG_SHOW_PEER, UDIAG_SHOW_RQLEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _KINDS = {0o140000: SOCKET, 0o100000: FILE, 0o040000: DIRECTORY, 0o120000: SYMLINK}
 _TYPE_MASK = 0o170000
+_SHOW = SHOW_ADDRESS | UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN
 
 
 def take_unix_snapshot(port: KernelPort, files: Files, question: Question) -> UnixSnapshot:
@@ -23,7 +25,9 @@ def take_unix_snapshot(port: KernelPort, files: Files, question: Question) -> Un
     snapshot = UnixSnapshot(question, read_task(port, files, question.pid))
     snapshot.hidden += snapshot.task.hidden
     if question.path.startswith(b"\0"):
-        for record in unix_sockets(port, netns=snapshot.netns, notes=snapshot.hidden):
+        records = unix_sockets(port, ALL_STATES, _SHOW, snapshot.netns, snapshot.hidden)
+        mark_accepted(records)
+        for record in records:
             if record.name == question.path:
                 snapshot.sockets.append(record)
     else:
@@ -45,6 +49,7 @@ def _look_at_path(files: Files, snapshot: UnixSnapshot) -> FileStat | None:
         base = b"/proc/%d/%s" % (snapshot.question.pid, b"root" if path.startswith(b"/") else b"cwd/")
     folder = path.rpartition(b"/")[0] or (b"/" if path.startswith(b"/") else b".")
     snapshot.folder = folder.decode("utf-8", "backslashreplace")
+    _look_at_folders(files, snapshot, base, folder)
     try:
         around = files.stat(base + folder)
         snapshot.folder_kind = _KINDS.get(around.mode & _TYPE_MASK, OTHER)
@@ -62,12 +67,30 @@ def _look_at_path(files: Files, snapshot: UnixSnapshot) -> FileStat | None:
     return found
 
 
+def _look_at_folders(files: Files, snapshot: UnixSnapshot, base: bytes, folder: bytes) -> None:
+    """Look at each folder on the way: who may search it decides, too."""
+    start = b"/" if folder[:1] == b"/" else b"."
+    names = [name for name in folder.split(b"/") if name not in (b"", b".")]
+    if b".." in names:  # behind a link it leads elsewhere: the last folder stands for all
+        start, names = folder, []
+    for number in range(len(names) + 1):
+        name = names[number - 1] if number else b""
+        path = b"/".join([start.rstrip(b"/"), *names[:number]]) or b"/"
+        try:
+            found = files.stat(base + path)
+        except OSError:
+            snapshot.missing = [Folder(one, NOTHING, 0, 0, 0) for one in names[max(number - 1, 0) :]]
+            return
+        kind = _KINDS.get(found.mode & _TYPE_MASK, OTHER)
+        snapshot.folders.append(Folder(name, kind, found.mode & 0o7777, found.uid, found.gid))
+
+
 def _find_holders(port: KernelPort, snapshot: UnixSnapshot, found: FileStat) -> None:
     """Find the sockets that own the path's file, in every namespace: a path is not tied to one."""
     inodes = [namespace.inode for namespace in port.namespaces() if namespace.accessible]
     for netns in inodes or [0]:
         try:
-            records = unix_sockets(port, netns=netns, notes=snapshot.hidden)
+            records = unix_sockets(port, ALL_STATES, _SHOW, netns, snapshot.hidden)
         except OSError as error:
             snapshot.hidden.append(f"the UNIX sockets of network namespace {netns} cannot be listed: {error.strerror}")
             continue

@@ -9,6 +9,8 @@ from twinsock.inspect.port import NotAvailable
 from twinsock.uapi.errno import ENOENT, ESTALE
 from twinsock.uapi.netlink import NETLINK_SOCK_DIAG, NLM_F_DUMP, NLM_F_REQUEST
 from twinsock.uapi.sock_diag import SOCK_DIAG_BY_FAMILY
+from twinsock.uapi.socket import SOCK_DGRAM
+from twinsock.uapi.tcp import TCP_ESTABLISHED
 from twinsock.uapi.unix_diag import (
     UDIAG_SHOW_ICONS,
     UDIAG_SHOW_MEMINFO,
@@ -45,6 +47,7 @@ class UnixRecord:
     """One UNIX-domain socket. What was not asked for, or cannot be told, is None."""
 
     __slots__ = (
+        "accepted",
         "cookie",
         "device",
         "file_inode",
@@ -68,6 +71,7 @@ class UnixRecord:
         self.inode = inode
         self.cookie = 0
         self.netns = 0
+        self.accepted = False  # it shares the name of its listener, and does not hinder others from taking it
         self.name: bytes | None = None  # a path, or b"\\0" and an abstract name; None: unnamed
         self.file_inode: int | None = None  # of the path's file, which may since have another name, or none
         self.device: int | None = None  # the file's device, in the kernel's encoding: major << 20 | minor
@@ -135,6 +139,26 @@ def unix_sockets(
     for record in found:
         record.netns = netns
     return found
+
+
+def mark_accepted(records: list[UnixRecord]) -> None:
+    """Tell connections that were accepted at an abstract name from sockets that were bound to it, in a whole dump.
+
+    Measured on 6.18: the kernel's chains of abstract names are the last ones, and an accepted connection stands before
+    them, among the sockets without name. Where nothing without an abstract name follows, the other end tells: who
+    connects needs no name, who was accepted shares its listener's and, of two with abstract names, stands first. What
+    stays open counts as bound.
+    """
+    by_inode = {record.inode: index for index, record in enumerate(records) if record.inode}
+    last_plain = max([index for index, record in enumerate(records) if (record.name or b"/")[:1] != b"\0"], default=-1)
+    for index, record in enumerate(records):
+        if (record.name or b"/")[:1] != b"\0":
+            continue
+        if index < last_plain:
+            record.accepted = True
+        elif record.state == TCP_ESTABLISHED and record.type != SOCK_DGRAM and record.peer in by_inode:
+            at = by_inode[record.peer]
+            record.accepted = records[at].name is None or (index < at and (records[at].name or b"")[:1] == b"\0")
 
 
 def unix_sockets_of_file(port: KernelPort, inode: int, device: int, path: bytes = b"", netns: int = 0) -> list[UnixRecord]:

@@ -136,7 +136,7 @@ class Inode:
 class SuperBlock:
     """The tree of one kernel."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, with_proc: bool = True) -> None:
         self.kernel = kernel
         self.read_only = False
         self._last_ino = 1
@@ -145,6 +145,8 @@ class SuperBlock:
         self.root.nlink = 2
         for name, mode in ((b"tmp", 0o1777), (b"run", 0o755), (b"var", 0o755), (b"root", 0o700), (b"home", 0o755)):
             self.add(self.root, name, S_IFDIR | mode, 0, 0)
+        if not with_proc:
+            return
         from twinsock.kernel.fs.proc.root import ProcRoot
 
         proc = ProcRoot(kernel, self.root)
