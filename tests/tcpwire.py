@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tests.netns import run_in_netns, run_promptly
-from twinsock.kernel.net.socket import sys_setsockopt
+from twinsock.kernel.net.socket import UserMsghdr, sys_recvmsg, sys_setsockopt
 from twinsock.wire.ip import Iphdr
 from twinsock.wire.l4 import ones_sum, pseudo_sum4
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_FIN, TCPHDR_PSH, TCPHDR_RST, TCPHDR_SYN, TCPHDR_URG, Tcphdr, emit, parse
@@ -23,6 +23,8 @@ LOCAL, REMOTE = 0xC0A80001, 0xC0A80002
 PORT = 8080
 LETTERS = {"S": TCPHDR_SYN, "F": TCPHDR_FIN, "R": TCPHDR_RST, "P": TCPHDR_PSH, ".": TCPHDR_ACK, "U": TCPHDR_URG}
 M32 = 0xFFFFFFFF
+ALL_EVENTS = 0x3FFF
+MSG_ERRQUEUE = 0x2000
 
 Sent = tuple[float, str]
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class Wire:
         self.isn = 0
         self.local_isn: int | None = None
         self.sent: list[Sent] = []
+        self.lfd = -1  # the listener of established()
 
     # what the sides implement
     def now_ms(self) -> float:
@@ -171,6 +174,18 @@ class Wire:
     def getsockopt(self, fd: int, level: int, name: int, size: int) -> bytes:
         raise NotImplementedError
 
+    def poll(self, fd: int) -> int:
+        """Return the poll bits of a descriptor, all asked for."""
+        raise NotImplementedError
+
+    def error(self, fd: int) -> int:
+        """Read SO_ERROR."""
+        return int.from_bytes(self.getsockopt(fd, 1, 4, 4), "little")
+
+    def error_entry(self, fd: int, flags: int = 0) -> tuple[object, ...] | int:
+        """Take one entry of the error queue: bytes, (level, type, sock_extended_err), flags; -errno when there is none."""
+        raise NotImplementedError
+
     def proc(self, name: str) -> str:
         """Return the text of /proc/net/<name>."""
         raise NotImplementedError
@@ -192,7 +207,12 @@ class Wire:
 
     def established(self, win: int = 65535, **options: object) -> int:
         """Accept a connection from the peer and forget the packets of the handshake."""
-        lfd = self.listen()
+        self.lfd = self.listen()
+        return self.established_again(win, **options)
+
+    def established_again(self, win: int = 65535, **options: object) -> int:
+        """Accept one more connection, from the peer's next port."""
+        lfd = self.lfd = self.listen() if self.lfd < 0 else self.lfd
         self.inject("S", win=win, **options)
         self.run(20)
         self.inject(".", 1, 1, win=win)
@@ -299,6 +319,22 @@ class TwinWire(Wire):
         raw = self.world.getsockopt(fd, level, name, size)
         assert isinstance(raw, bytes)
         return raw
+
+    def poll(self, fd: int) -> int:
+        return self.world.poll(fd, ALL_EVENTS)
+
+    def error_entry(self, fd: int, flags: int = 0) -> tuple[object, ...] | int:
+        umsg = UserMsghdr()
+        umsg.room, umsg.control, umsg.controllen = 2000, b"", 512
+        ret = sys_recvmsg(self.world.task, fd, umsg, MSG_ERRQUEUE | flags)
+        if ret < 0:
+            return ret
+        control, found, at = umsg.control or b"", [], 0
+        while at + 16 <= len(control):
+            size, level, type_ = struct.unpack_from("=Qii", control, at)
+            found.append((level, type_, control[at + 16 : at + 32].hex()))
+            at += size + 7 & ~7
+        return ret, found, umsg.flags
 
     def proc(self, name: str) -> str:
         from twinsock.kernel.fs.proc.net import read_proc_net
@@ -413,6 +449,19 @@ class HostWire(Wire):
 
     def getsockopt(self, fd: int, level: int, name: int, size: int) -> bytes:
         return self.socks[fd].getsockopt(level, name, size)
+
+    def poll(self, fd: int) -> int:
+        poller = select.poll()
+        poller.register(fd, ALL_EVENTS)
+        found = poller.poll(0)
+        return found[0][1] if found else 0
+
+    def error_entry(self, fd: int, flags: int = 0) -> tuple[object, ...] | int:
+        try:
+            data, control, got, _ = self.socks[fd].recvmsg(2000, 512, MSG_ERRQUEUE | flags)
+        except OSError as error:
+            return -(error.errno or 0)
+        return len(data), [(level, type_, value[:16].hex()) for level, type_, value in control], got
 
     def proc(self, name: str) -> str:
         with open(f"/proc/net/{name}") as file:

@@ -178,3 +178,10 @@ def test_buffer_sizes_are_clamped_and_doubled_and_have_a_floor(task: Task) -> No
     assert [buffer(8, value) for value in (0, 2303, 65536, 0x7FFFFFFF)] == [2304, 4606, 131072, 8388608]
     assert sys_getsockopt(task, fd, 1, 7, b"", 2) == (0, b"\0\0")
     assert sys_getsockopt(task, fd, 1, 200, b"", 4)[0] == -errno.ENOPROTOOPT
+
+
+def test_families_and_protocols_that_the_twin_leaves_out_are_refused_as_by_a_kernel_built_without_them() -> None:
+    task = start_kernel().new_task()  # D-inet-1
+    for family in (40, 44):  # AF_VSOCK, AF_XDP
+        assert sys_socket(task, family, 1, 0) == -errno.EAFNOSUPPORT
+    assert sys_socket(task, 2, 1, 262) == sys_socket(task, 10, 1, 262) == -errno.EPROTONOSUPPORT  # MPTCP

@@ -107,6 +107,7 @@ class Kernel(SoftirqRunner):
         self.softirq_work: deque[Work] | None = None  # about bind() needs neither, nor the import
         self.in_softirq = False
         self.cpu = 0
+        self.locked_vm: dict[int, int] = {}  # pages that zero-copy sends pin, by uid
         self._next_inode = 4026532000
         self._next_sock_inode = 1
         self._next_cookie = 0

@@ -26,6 +26,7 @@ from twinsock.kernel.fs.read_write import (
 )
 from twinsock.kernel.fs.select import FdSet, Pollfd, sys_poll, sys_select
 from twinsock.kernel.fs.splice import SpliceArgs, sys_sendfile64, sys_splice
+from twinsock.kernel.fs.xattr import sys_fgetxattr, sys_flistxattr, sys_fremovexattr, sys_fsetxattr
 from twinsock.kernel.sched.task import ERESTARTNOHAND
 from twinsock.runtime.facade_fs import PathCalls
 from twinsock.uapi.errno import EINTR, ERESTARTSYS
@@ -141,6 +142,26 @@ class OsModule(PathCalls):
         err, stat = sys_newfstat(self._env.task, fd)
         self._env.check(err)
         return Stat(stat)
+
+    def getxattr(self, fd: int, name: str) -> bytes:
+        """fgetxattr(2)."""
+        err, value = sys_fgetxattr(self._env.task, fd, name, 65536)
+        self._env.check(err)
+        return value
+
+    def listxattr(self, fd: int) -> list[str]:
+        """flistxattr(2)."""
+        err, names = sys_flistxattr(self._env.task, fd, 65536)
+        self._env.check(err)
+        return names.decode().split("\0")[:-1]
+
+    def setxattr(self, fd: int, name: str, value: bytes) -> None:
+        """fsetxattr(2)."""
+        self._env.check(sys_fsetxattr(self._env.task, fd, name))
+
+    def removexattr(self, fd: int, name: str) -> None:
+        """fremovexattr(2)."""
+        self._env.check(sys_fremovexattr(self._env.task, fd, name))
 
     def fchown(self, fd: int, uid: int, gid: int) -> None:
         """fchown(2)."""

@@ -160,6 +160,10 @@ class File:
         """fstat(2)."""
         return Kstat(0, 0, 0, 0)
 
+    def xattrs(self) -> list[tuple[str, bytes]]:
+        """List the extended attributes: names and values."""
+        return []
+
     def setattr_owner(self, uid: int, gid: int) -> int:
         """fchown(2) after the permission check; -1 leaves a value alone."""
         return 0

@@ -178,6 +178,11 @@ class SocketFile(File):
         stat.dev = SOCKFS_DEV
         return stat
 
+    def xattrs(self) -> list[tuple[str, bytes]]:
+        """sockfs_xattr_get(): the protocol's name with its NUL."""
+        sk = self.sock.sk
+        return [] if sk is None else [("system.sockprotoname", sk.sk_prot.name.encode() + b"\0")]
+
     def setattr_owner(self, uid: int, gid: int) -> int:
         """fchown(2): the new owner also counts in the bind rules."""
         sock = self.sock
@@ -301,7 +306,7 @@ def __sock_create(task: Task, net: Net, family: int, type_: int, protocol: int, 
     sock = sock_alloc(task)
     sock.type = type_
     pf = kernel.net_families[family]
-    if pf is None:
+    if pf is None:  # Twin: D-inet-1
         sock_release(task, sock)
         return -EAFNOSUPPORT, None
     err = pf.create(task, net, sock, protocol, kern)

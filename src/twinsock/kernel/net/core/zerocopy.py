@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
+    from twinsock.kernel.kernel import Kernel
     from twinsock.kernel.sched.task import Task
 
 ZEROCOPY_COST: Final = 832  # option memory of a notification
@@ -34,13 +35,33 @@ class _SockOfree(SkbDestructor):
 _sock_ofree: Final[SkbDestructor] = _SockOfree()
 
 
+def mm_account_pinned_pages(task: Task, size: int) -> int:
+    """Count the pages of a send against RLIMIT_MEMLOCK of its user: how many, or -ENOBUFS; none with CAP_IPC_LOCK."""
+    if not size or task.capable(CAP_IPC_LOCK):
+        return 0
+    locked = task.kernel.locked_vm
+    pages = (size >> 12) + 2
+    total = locked.get(task.cred.uid, 0) + pages
+    if total > task.rlim_cur[RLIMIT_MEMLOCK] >> 12:
+        return -ENOBUFS
+    locked[task.cred.uid] = total
+    return pages
+
+
+def mm_unaccount_pinned_pages(kernel: Kernel, uid: int, pages: int) -> None:
+    """Give pages back."""
+    if pages:
+        kernel.locked_vm[uid] = kernel.locked_vm.get(uid, 0) - pages
+
+
 def msg_zerocopy_begin(task: Task, sk: Sock, size: int) -> int:
     """Pay for a notification: 0, or -ENOBUFS beyond optmem_max or RLIMIT_MEMLOCK."""
     if sk.sk_omem_alloc + ZEROCOPY_COST > sk.sk_net.core.sysctl_optmem_max:
         return -ENOBUFS
-    pages = (size >> 12) + 2
-    if not task.capable(CAP_IPC_LOCK) and pages > task.rlim_cur[RLIMIT_MEMLOCK] >> 12:
-        return -ENOBUFS
+    pages = mm_account_pinned_pages(task, size)
+    if pages < 0:
+        return pages
+    mm_unaccount_pinned_pages(task.kernel, task.cred.uid, pages)  # a datagram is copied, and its pages free again, at once
     sk.sk_omem_alloc += ZEROCOPY_COST
     return 0
 

@@ -135,7 +135,7 @@ def tcp_sendmsg_locked(task: Task, sk: TcpSock, msg: Msghdr) -> int:
     flags = call.flags
     size = len(msg.data)
     if flags & MSG_ZEROCOPY and size and sk.sock_flag(SOCK_ZEROCOPY):
-        call.uarg = msg_zerocopy_realloc(sk, size, sk.sk_write_queue.tail)
+        call.uarg = msg_zerocopy_realloc(task, sk, size, sk.sk_write_queue.tail)
         if call.uarg is None:
             return _out_err(task, sk, call, -ENOBUFS)
     if flags & MSG_FASTOPEN or sk.inet_test_bit(INET_FLAGS_DEFER_CONNECT):

@@ -727,7 +727,7 @@ def tcp_v4_err(skb: SkBuff, type_: int, code: int, info: int) -> int:
         return 0
     err = _icmp_errno(sk, type_, code, info)
     if err:
-        if sk.sk_state in (TCP_SYN_SENT, TCP_SYN_RECV) and sk.inet_test_bit(INET_FLAGS_RECVERR):
+        if sk.sk_state in (TCP_SYN_SENT, TCP_SYN_RECV):  # Linux: without IP_RECVERR too, unlike IPv6
             ip_icmp_error(sk, skb, 0, err, dport, info)
         tcp_icmp_error(sk, err, sk.inet_test_bit(INET_FLAGS_RECVERR))
     return 0

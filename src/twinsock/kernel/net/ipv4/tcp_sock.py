@@ -9,6 +9,7 @@ from collections import deque
 
 from twinsock.kernel.net.core.request_sock import RequestSock
 from twinsock.kernel.net.core.skbuff import SkbDestructor, SkBuff, SockExtendedErr
+from twinsock.kernel.net.core.zerocopy import mm_unaccount_pinned_pages
 from twinsock.kernel.net.ipv4.inet_csk import InetCsk
 from twinsock.uapi.errno import EOPNOTSUPP
 from twinsock.uapi.errqueue import SO_EE_CODE_ZEROCOPY_COPIED, SO_EE_ORIGIN_ZEROCOPY
@@ -184,7 +185,8 @@ class UbufInfo:
         self.bytelen = 0
         self.refcnt = 1
         self.zerocopy = False  # every device of the twin copies, as loopback and TUN do
-        self.mmp_bytes = 0
+        self.pinned_uid = 0  # whose locked pages it counts in
+        self.pinned_pages = 0
 
 
 class _Ofree(SkbDestructor):
@@ -544,6 +546,7 @@ class TcpSock(InetCsk):
 
     def _zerocopy_complete(self, zc: UbufInfo) -> None:
         """Tell the program that calls `id` to `id + calls - 1` are done with its memory (__msg_zerocopy_callback)."""
+        mm_unaccount_pinned_pages(self.sk_net.kernel, zc.pinned_uid, zc.pinned_pages)
         last = (zc.id + zc.calls - 1) & M32
         queue = self.sk_error_queue
         if self.sk_flags & 1:  # SOCK_DEAD: nobody is left to read it

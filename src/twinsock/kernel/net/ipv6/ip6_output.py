@@ -19,7 +19,15 @@ from twinsock.kernel.net.core.skbuff import (
     skb_orphan,
 )
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY
-from twinsock.kernel.net.ipv4.ip_output import IPSKB_MCAST_LOOP, IPSKB_USE_DEV_MTU, InetCork, IpcmCookie, ip_flush_pending_frames
+from twinsock.kernel.net.ipv4.ip_output import (
+    IPSKB_MCAST_LOOP,
+    IPSKB_USE_DEV_MTU,
+    InetCork,
+    IpcmCookie,
+    ip_flush_pending_frames,
+    last_piece_at,
+    pieces_exceed,
+)
 from twinsock.kernel.net.ipv6.icmp import icmpv6_send
 from twinsock.kernel.net.ipv6.mcast import ipv6_chk_mcast_addr
 from twinsock.kernel.net.ipv6.route import IPV6_MIN_MTU, Flowi6, Rt6Info, ip6_dst_lookup_flow
@@ -327,7 +335,7 @@ def ip6_sk_ignore_df(pmtudisc: int) -> bool:
 
 
 def ip6_append_data(sk: InetSock, cork: InetCork, data: bytes, transhdrlen: int, ipc: IpcmCookie, rt: Dst, dontfrag: bool = False) -> int:
-    """Append bytes to a datagram: 0 or -EMSGSIZE."""
+    """Append bytes to a datagram: 0, -EMSGSIZE, or -ENOBUFS when its fragments exceed twice the send buffer."""
     pmtudisc = 1 if sk.pinet6 is None else sk.pinet6.pmtudisc
     if cork.dst is None:
         mtu = rt.dev.mtu if pmtudisc >= IPV6_PMTUDISC_PROBE else rt.get_mtu()
@@ -354,7 +362,14 @@ def ip6_append_data(sk: InetSock, cork: InetCork, data: bytes, transhdrlen: int,
         return -EMSGSIZE
     cork.length += len(data)
     cork.chunks.append(data)
-    cork.truesize = _datagram6_truesize(cork.length, cork.fragsize, IP6_HEADER_LEN + len(cork.opt), cork.gso_size)
+    headerlen = IP6_HEADER_LEN + len(cork.opt)
+    cork.truesize = _datagram6_truesize(cork.length, cork.fragsize, headerlen, cork.gso_size)
+    if cork.length > cork.fragsize - headerlen and not cork.gso_size:
+        room = (cork.fragsize - headerlen - 8) & ~7
+        start = last_piece_at(cork.length, room, room)
+        if cork.length - len(data) <= start and pieces_exceed(sk, start // room * skb_head_truesize(room + headerlen + 8 + 31)):
+            ip_flush_pending_frames(cork)
+            return -ENOBUFS
     return 0
 
 

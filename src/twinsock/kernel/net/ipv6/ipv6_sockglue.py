@@ -1,7 +1,7 @@
 """Options of level IPPROTO_IPV6, ipv6(7), RFC 3493, RFC 3542 (Linux: do_ipv6_setsockopt(), do_ipv6_getsockopt() of
 net/ipv6/ipv6_sockglue.c).
 
-Left out: flow label leases beyond their checks, multicast routing, netfilter's options, IPsec policies, IPV6_ADDRFORM on TCP."""
+Left out: flow label leases beyond their checks, multicast routing, netfilter's options, IPsec policies."""
 
 from __future__ import annotations
 

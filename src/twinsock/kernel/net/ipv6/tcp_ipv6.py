@@ -80,7 +80,7 @@ from twinsock.uapi.snmp import (
     TCP_MIB_OUTRSTS,
     TCP_MIB_OUTSEGS,
 )
-from twinsock.uapi.socket import AF_INET6, MSG_ERRQUEUE, SOL_TCP
+from twinsock.uapi.socket import AF_INET, AF_INET6, MSG_ERRQUEUE, SOL_TCP
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN, TCP_SYN_SENT
 from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_RST, TCPHDR_SYN, Tcphdr
 
@@ -571,6 +571,8 @@ def _connect6(sk: TcpSock, daddr: bytes, dport: int) -> int:
 class Tcp6Proto(TcpProto):
     """`tcpv6_prot`."""
 
+    prot4: TcpProto | None = None  # what IPV6_ADDRFORM turns a socket's protocol into
+
     def init_sock(self, sk: Sock) -> int:
         """Initialise a new socket."""
         err = super().init_sock(sk)
@@ -580,6 +582,23 @@ class Tcp6Proto(TcpProto):
     def connect(self, task: Task, sk: Sock, addr: bytes) -> int:
         """connect(2)."""
         return tcp_v6_connect(task, as_tcp(sk), addr)
+
+    def become_ipv4(self, sk: Sock) -> int:
+        """IPV6_ADDRFORM."""
+        sock, csk = sk.sk_socket, as_tcp(sk)
+        if sock is None or self.prot4 is None:
+            return -EINVAL
+        sk.sk_net.sock_prot_inuse_add(self, -1)
+        sk.sk_net.sock_prot_inuse_add(self.prot4, 1)
+        csk.sk_prot = self.prot4
+        csk.icsk_af_ops = AF_OPS4
+        sock.ops = STREAM_OPS4
+        csk.sk_family = AF_INET
+        csk.pinet6 = None
+        return 0
+
+
+STREAM_OPS4: Final = InetStreamOps()
 
 
 class Inet6StreamOps(InetStreamOps):
@@ -626,8 +645,9 @@ def tcpv6_init(kernel: Kernel) -> Tcp6Proto:
     prot = Tcp6Proto("TCPv6", 2432)
     prot.sysctl_mem = kernel.sysctl_tcp_mem
     for prot4 in kernel.protos:
-        if prot4.name == "TCP":
+        if prot4.name == "TCP" and isinstance(prot4, TcpProto):
             prot.counters = prot4.counters
+            prot.prot4 = prot4
     proto_register(kernel, prot)
     inet_register_protosw(kernel, AF_INET6, TcpProtosw(prot, Inet6StreamOps()))
     kernel.inet6_protos[IPPROTO_TCP] = TcpProtocol6()
