@@ -9,6 +9,7 @@ from collections import deque
 
 from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.kernel.net.core import dropreason
+from twinsock.kernel.net.core.rtnl_notify import rtmsg_ifinfo
 from twinsock.kernel.net.core.skbuff import (
     PACKET_BROADCAST,
     PACKET_HOST,
@@ -322,6 +323,7 @@ def register_netdevice(dev: NetDevice) -> int:
         return -EBUSY
     net.dev_base.append(dev)
     call_netdevice_notifiers(NETDEV_REGISTER, dev)
+    rtmsg_ifinfo(dev)
     return 0
 
 
@@ -331,6 +333,7 @@ def unregister_netdevice(dev: NetDevice) -> None:
     call_netdevice_notifiers(NETDEV_UNREGISTER, dev)
     if dev in dev.net.dev_base:
         dev.net.dev_base.remove(dev)
+        rtmsg_ifinfo(dev, True)
 
 
 def dev_valid_name(name: str) -> bool:
@@ -365,6 +368,7 @@ def dev_open(dev: NetDevice) -> int:
         return err
     dev.flags |= IFF_UP
     netif_carrier_update(dev)
+    rtmsg_ifinfo(dev)
     call_netdevice_notifiers(NETDEV_UP, dev)
     return 0
 
@@ -377,6 +381,7 @@ def dev_close(dev: NetDevice) -> None:
     dev.stop()
     if dev.qdisc is not None:
         dev.qdisc.reset()
+    rtmsg_ifinfo(dev)
     call_netdevice_notifiers(NETDEV_DOWN, dev)
 
 
@@ -396,6 +401,7 @@ def dev_set_mtu(dev: NetDevice, mtu: int) -> int:
     if mtu != dev.mtu:
         dev.mtu = mtu
         call_netdevice_notifiers(NETDEV_CHANGEMTU, dev)
+        rtmsg_ifinfo(dev)
     return 0
 
 

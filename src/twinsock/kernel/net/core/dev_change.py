@@ -14,6 +14,7 @@ from twinsock.kernel.net.core.dev import (
     register_netdevice,
     unregister_netdevice,
 )
+from twinsock.kernel.net.core.rtnl_notify import rtmsg_ifinfo
 from twinsock.uapi.errno import EADDRNOTAVAIL, EEXIST, EINVAL, ENFILE, ENOENT
 from twinsock.uapi.if_ import (
     ARPHRD_ETHER,
@@ -64,6 +65,7 @@ def dev_change_name(dev: NetDevice, newname: str) -> int:
         return err
     dev.name = name
     call_netdevice_notifiers(NETDEV_CHANGENAME, dev)
+    rtmsg_ifinfo(dev)
     return 0
 
 

@@ -12,6 +12,7 @@ from collections import deque
 
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dev import dev_queue_xmit
+from twinsock.kernel.net.core.rtnl_notify import neigh_notify
 from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
 from twinsock.kernel.time.timer import NSEC_PER_MSEC, Timer
 from twinsock.uapi.rtnetlink import (
@@ -111,6 +112,8 @@ class Neighbour(Timer):
             self._arm(next_ns)
             if self.nud_state & (NUD_INCOMPLETE | NUD_PROBE):
                 self._probe()
+        if self.nud_state != state and self.nud_state != NUD_DELAY:
+            neigh_notify(self)
 
     def event_send(self, skb: SkBuff | None) -> bool:
         """Prepare for a packet: True when it was queued or dropped, False when it may be sent now, neigh_event_send()."""
@@ -177,6 +180,7 @@ class Neighbour(Timer):
                 return
         elif old & NUD_VALID and lladdr == self.ha and new == NUD_STALE and not flags & NEIGH_UPDATE_F_ADMIN:
             new = old
+        changed = new != old or (update_addr and lladdr != self.ha)
         if new != old or lladdr != self.ha:
             self.updated_ns = now
         if new != old:
@@ -190,12 +194,17 @@ class Neighbour(Timer):
                 self.confirmed_ns = now - 2 * self.tbl.parms.base_reachable_time_ms * NSEC_PER_MSEC
         if not old & NUD_VALID:
             self._flush_queue()
+        if changed:
+            neigh_notify(self)
 
     def _go_invalid(self, new: int, old: int) -> None:
         self.dev.net.kernel.clock.del_timer(self)
         self._become(new)
-        if old & (NUD_INCOMPLETE | NUD_PROBE) and new & NUD_FAILED:
+        failed = bool(old & (NUD_INCOMPLETE | NUD_PROBE) and new & NUD_FAILED)
+        if failed:
             self._invalidate()
+        if failed or old & NUD_VALID:
+            neigh_notify(self)
 
     def _become(self, state: int) -> None:
         self.nud_state = state
@@ -287,7 +296,8 @@ class NeighTable:
         """Remove an entry, `ip neigh del`; packets that wait are dropped."""
         self.net.kernel.clock.del_timer(neigh)
         neigh.dead = True
-        neigh.nud_state = NUD_NONE
+        if neigh.nud_state & NUD_VALID:
+            neigh.nud_state = NUD_NONE
         queue = neigh.arp_queue
         neigh.arp_queue = None
         while queue:
@@ -295,6 +305,7 @@ class NeighTable:
         entries = self.by_dev.get(neigh.dev.ifindex)
         if entries is not None and entries.get(neigh.key) is neigh:
             del entries[neigh.key]
+            neigh_notify(neigh, True)
 
     def ifdown(self, dev: NetDevice) -> None:
         """Forget everything about a device that goes down, neigh_ifdown()."""

@@ -112,6 +112,7 @@ class NetlinkTable:
 
     def __init__(self) -> None:
         self.inputs: list[NetlinkInput | None] = [None] * 32
+        self.current: NetlinkRequest | None = None  # the rtnetlink request that is being worked on
 
     def broadcast(self, net: Net, protocol: int, data: bytes, group: int, exclude: int) -> int:
         """Send the kernel's datagram to everybody in a group but port `exclude`: 0, or -ESRCH when nobody listens."""

@@ -1,7 +1,7 @@
 """NETLINK_ROUTE: links and neighbours, and the table in which address families enter theirs, rtnetlink(7)
 (Linux: net/core/rtnetlink.c, net/core/neighbour.c).
 
-Left out: queueing disciplines, rules, VLANs, statistics filters, notifications (D-rtnl-1)."""
+Left out: queueing disciplines, rules, VLANs, statistics filters (D-rtnl-1). Listeners hear of changes by rtnl_notify.py."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from twinsock.kernel.net.core.dev import (
     dev_set_mtu,
     dev_valid_name,
 )
-from twinsock.kernel.net.core.neighbour import NUD_VALID, Neighbour, NeighTable
+from twinsock.kernel.net.core.neighbour import NEIGH_UPDATE_F_ADMIN, NEIGH_UPDATE_F_OVERRIDE, NUD_VALID, Neighbour, NeighTable
 from twinsock.kernel.net.core.netlink import NetlinkInput, NetlinkRequest, nla_string, nla_u32, nla_u64
+from twinsock.kernel.net.core.rtnl_notify import rtmsg_ifinfo
 from twinsock.uapi.capability import CAP_NET_ADMIN
 from twinsock.uapi.errno import EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ERANGE
 from twinsock.uapi.if_ import IFF_LOOPBACK, IFF_UP
-from twinsock.uapi.netlink import NLM_F_BULK, NLM_F_CREATE, NLM_F_EXCL
+from twinsock.uapi.netlink import NLM_F_BULK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
 from twinsock.uapi.rtnetlink import (
     IFLA_ADDRESS,
     IFLA_CARRIER,
@@ -42,6 +43,7 @@ from twinsock.uapi.rtnetlink import (
     NDA_DST,
     NDA_LLADDR,
     NDA_PROBES,
+    NUD_FAILED,
     NUD_PERMANENT,
     RTM_DELLINK,
     RTM_DELNEIGH,
@@ -137,7 +139,15 @@ class RtnetlinkInput(NetlinkInput):
         handler = self._handlers.get(family << 16 | req.type) or self._handlers.get(req.type)
         if get and req.wants_dump():
             return self._dump(req, family, handler)
-        return -EOPNOTSUPP if handler is None else handler.doit(req)
+        if handler is None:
+            return -EOPNOTSUPP
+        table = req.net.kernel.netlink
+        if table is None or get:
+            return handler.doit(req)
+        table.current = req
+        err = handler.doit(req)
+        table.current = None
+        return err
 
     def _dump(self, req: NetlinkRequest, family: int, handler: RtnlHandler | None) -> int:
         handlers = [handler] if handler is not None else []
@@ -241,10 +251,12 @@ def _do_setlink(req: NetlinkRequest, dev: NetDevice, msg: IfInfoMsg, name: str, 
         if dev.flags & IFF_UP and dev.flags & IFF_LOOPBACK:
             return -EBUSY
         dev.name = name
+        rtmsg_ifinfo(dev)
     if IFLA_ADDRESS in attributes:
         if len(attributes[IFLA_ADDRESS]) < len(dev.dev_addr):
             return -EINVAL
         dev.dev_addr = attributes[IFLA_ADDRESS][: len(dev.dev_addr)]
+        rtmsg_ifinfo(dev)
     change = msg.change or 0xFFFFFFFF
     if (msg.flags or msg.change) and change & IFF_UP:
         if msg.flags & IFF_UP:
@@ -334,6 +346,7 @@ class NeighHandler(RtnlHandler):
             if req.type == RTM_GETNEIGH:
                 req.answer(RTM_NEWNEIGH, 0, neigh_fill_info(neigh))
             else:
+                neigh.update(b"", NUD_FAILED, NEIGH_UPDATE_F_OVERRIDE | NEIGH_UPDATE_F_ADMIN)
                 tables[0].delete(neigh)
             return 0
         if neigh is None:
@@ -343,7 +356,8 @@ class NeighHandler(RtnlHandler):
         elif req.flags & NLM_F_EXCL:
             return -EEXIST
         state = int.from_bytes(data[8:10], "little") or NUD_PERMANENT
-        neigh.update(attributes.get(NDA_LLADDR, b""), state, 1)
+        override = NEIGH_UPDATE_F_OVERRIDE if req.flags & NLM_F_REPLACE or not neigh.nud_state & NUD_VALID else 0
+        neigh.update(attributes.get(NDA_LLADDR, b""), state, NEIGH_UPDATE_F_ADMIN | override)
         return 0
 
 

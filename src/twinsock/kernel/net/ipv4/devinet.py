@@ -15,10 +15,20 @@ from twinsock.kernel.net.core.dev import (
     NetdevNotifier,
     dev_get_by_index,
 )
+from twinsock.kernel.net.core.rtnl_notify import rtnl_has_listeners, rtnl_notify
 from twinsock.kernel.net.ipv4.igmp import IpMcList, ip_mc_dec_group, ip_mc_inc_group
 from twinsock.uapi.errno import EADDRNOTAVAIL, EEXIST, EINVAL
 from twinsock.uapi.in_ import INADDR_ALLHOSTS_GROUP, INADDR_LOOPBACK
-from twinsock.uapi.rtnetlink import IFA_F_PERMANENT, IFA_F_SECONDARY, RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE
+from twinsock.uapi.rtnetlink import (
+    IFA_F_PERMANENT,
+    IFA_F_SECONDARY,
+    RT_SCOPE_HOST,
+    RT_SCOPE_LINK,
+    RT_SCOPE_UNIVERSE,
+    RTM_DELADDR,
+    RTM_NEWADDR,
+    RTNLGRP_IPV4_IFADDR,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,8 +183,17 @@ def inet_insert_ifa(dev: NetDevice, ifa: InIfaddr) -> int:
     in_dev.ifa_list.insert(position, ifa)
     net = dev.net
     assert net.ipv4.fib is not None
+    rtmsg_ifa(dev, ifa)
     net.ipv4.fib.add_ifaddr(ifa)
     return 0
+
+
+def rtmsg_ifa(dev: NetDevice, ifa: InIfaddr, gone: bool = False) -> None:
+    """Tell of an address that came or went."""
+    if rtnl_has_listeners(dev.net, RTNLGRP_IPV4_IFADDR):
+        from twinsock.kernel.net.ipv4.rtnl import inet_fill_ifaddr
+
+        rtnl_notify(dev.net, RTNLGRP_IPV4_IFADDR, RTM_DELADDR if gone else RTM_NEWADDR, inet_fill_ifaddr(dev, ifa).emit())
 
 
 def inet_del_ifa(dev: NetDevice, local: int, prefixlen: int) -> int:
@@ -204,9 +223,11 @@ def inet_del_ifa(dev: NetDevice, local: int, prefixlen: int) -> int:
     gone.reverse()
     for ifa in gone:
         in_dev.ifa_list.remove(ifa)
+        rtmsg_ifa(dev, ifa, True)
         fib.del_ifaddr(in_dev, ifa)
     if promoted is not None:
         promoted.ifa_flags &= ~IFA_F_SECONDARY
+        rtmsg_ifa(dev, promoted)
         fib.add_ifaddr(promoted)
     return 0
 

@@ -6,6 +6,7 @@ Left out: policy rules, multipath, TOS routes (D-ip-2)."""
 from __future__ import annotations
 
 from twinsock.kernel.net.core.dst import NO_METRICS, Dst
+from twinsock.kernel.net.core.rtnl_notify import rtnl_has_listeners, rtnl_notify
 from twinsock.uapi.errno import EACCES, EAGAIN, EEXIST, EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH, ENODEV, ENOENT, ESRCH
 from twinsock.uapi.if_ import IFF_UP
 from twinsock.uapi.in_ import INADDR_BROADCAST
@@ -20,6 +21,8 @@ from twinsock.uapi.rtnetlink import (
     RT_TABLE_DEFAULT,
     RT_TABLE_LOCAL,
     RT_TABLE_MAIN,
+    RTM_DELROUTE,
+    RTM_NEWROUTE,
     RTN_BLACKHOLE,
     RTN_BROADCAST,
     RTN_LOCAL,
@@ -29,6 +32,7 @@ from twinsock.uapi.rtnetlink import (
     RTN_UNREACHABLE,
     RTNH_F_DEAD,
     RTNH_F_ONLINK,
+    RTNLGRP_IPV4_ROUTE,
     RTPROT_BOOT,
     RTPROT_KERNEL,
 )
@@ -346,6 +350,7 @@ class FibTables:
             if cfg.nlflags & NLM_F_REPLACE:
                 routes[same[0]] = fi
                 self.flush_cache()
+                self._rtmsg_fib(RTM_NEWROUTE, cfg, fi, NLM_F_REPLACE)
                 return 0
             index = same[-1] + 1 if cfg.nlflags & NLM_F_APPEND else same[0]
         else:
@@ -354,7 +359,15 @@ class FibTables:
             return -ENOENT
         tb.insert(cfg.dst, cfg.dst_len, fi, index)
         self.flush_cache()
+        self._rtmsg_fib(RTM_NEWROUTE, cfg, fi, NLM_F_CREATE | (NLM_F_APPEND if same and cfg.nlflags & NLM_F_APPEND else 0))
         return 0
+
+    def _rtmsg_fib(self, type_: int, cfg: FibConfig, fi: FibInfo, flags: int) -> None:
+        """Tell of a route that came or went."""
+        if rtnl_has_listeners(self.net, RTNLGRP_IPV4_ROUTE):
+            from twinsock.kernel.net.ipv4.rtnl_dump import fib_dump_info
+
+            rtnl_notify(self.net, RTNLGRP_IPV4_ROUTE, type_, fib_dump_info(cfg.table, cfg.dst, cfg.dst_len, fi).emit(), flags)
 
     def delete(self, cfg: FibConfig) -> int:
         """Remove the first route that matches what is given, fib_table_delete(): 0 or -ESRCH."""
@@ -376,6 +389,7 @@ class FibTables:
                 continue
             tb.remove(cfg.dst, cfg.dst_len, fi)
             self.flush_cache()
+            self._rtmsg_fib(RTM_DELROUTE, cfg, fi, 0)
             return 0
         return -ESRCH
 

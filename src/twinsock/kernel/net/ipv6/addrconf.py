@@ -15,6 +15,7 @@ from twinsock.kernel.net.core.dev import (
     NetdevNotifier,
     dev_get_by_index,
 )
+from twinsock.kernel.net.core.rtnl_notify import rtnl_has_listeners, rtnl_notify
 from twinsock.kernel.net.ipv4.fib_frontend import FibAddressView
 from twinsock.kernel.net.ipv6.mcast import Ifmcaddr6, addrconf_addr_solict_mult, ipv6_dev_mc_dec, ipv6_dev_mc_inc
 from twinsock.kernel.net.ipv6.route import IP6_RT_PRIO_ADDRCONF, IPV6_MIN_MTU, Fib6Info
@@ -34,9 +35,12 @@ from twinsock.uapi.rtnetlink import (
     RT_SCOPE_SITE,
     RT_SCOPE_UNIVERSE,
     RT_TABLE_LOCAL,
+    RTM_DELADDR,
+    RTM_NEWADDR,
     RTN_ANYCAST,
     RTN_LOCAL,
     RTN_MULTICAST,
+    RTNLGRP_IPV6_IFADDR,
     RTPROT_KERNEL,
 )
 
@@ -411,6 +415,7 @@ def addrconf_dad_completed(ifp: Inet6Ifaddr) -> None:
     dev = ifp.idev.dev
     dev.net.kernel.clock.del_timer(ifp)
     ifp.flags &= ~(IFA_F_TENTATIVE | IFA_F_OPTIMISTIC | IFA_F_DADFAILED)
+    inet6_ifa_notify(ifp)
     _insert_local_route(ifp)
     if ifp.idev.cnf.forwarding and ifp.prefix_len < 127:
         ipv6_anycast_add(dev, _prefix_of(ifp.addr, ifp.prefix_len))
@@ -421,6 +426,16 @@ def addrconf_dad_failure(ifp: Inet6Ifaddr) -> None:
     net = ifp.idev.dev.net
     net.kernel.clock.del_timer(ifp)
     ifp.flags |= IFA_F_TENTATIVE | IFA_F_DADFAILED
+    inet6_ifa_notify(ifp)
+
+
+def inet6_ifa_notify(ifp: Inet6Ifaddr, gone: bool = False) -> None:
+    """Tell of an address that can be used now, or never, or that went."""
+    dev = ifp.idev.dev
+    if rtnl_has_listeners(dev.net, RTNLGRP_IPV6_IFADDR):
+        from twinsock.kernel.net.ipv6.rtnl import inet6_fill_ifaddr
+
+        rtnl_notify(dev.net, RTNLGRP_IPV6_IFADDR, RTM_DELADDR if gone else RTM_NEWADDR, inet6_fill_ifaddr(dev, ifp).emit())
 
 
 # Routes that follow from addresses.
@@ -439,6 +454,7 @@ def _remove(ifp: Inet6Ifaddr) -> None:
     fib = ifp.idev.dev.net.ipv6.fib
     assert fib is not None
     ifp.idev.dev.net.kernel.clock.del_timer(ifp)
+    inet6_ifa_notify(ifp, True)
     if ifp.started:
         ipv6_dev_mc_dec(ifp.idev, addrconf_addr_solict_mult(ifp.addr))
         ifp.started = False

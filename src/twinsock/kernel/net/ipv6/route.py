@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from twinsock.kernel.net.core.dev import LOOPBACK_IFINDEX, dev_get_by_index
 from twinsock.kernel.net.core.dst import NO_METRICS, RTCF_LOCAL, Dst
+from twinsock.kernel.net.core.rtnl_notify import rtnl_has_listeners, rtnl_notify
 from twinsock.kernel.net.core.skbuff import SkBuff
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY
 from twinsock.kernel.net.ipv4.fib_table import PmtuException
@@ -31,6 +32,8 @@ from twinsock.uapi.rtnetlink import (
     RT_TABLE_MAIN,
     RTAX_HOPLIMIT,
     RTAX_MTU,
+    RTM_DELROUTE,
+    RTM_NEWROUTE,
     RTN_ANYCAST,
     RTN_BLACKHOLE,
     RTN_LOCAL,
@@ -39,6 +42,7 @@ from twinsock.uapi.rtnetlink import (
     RTN_THROW,
     RTN_UNICAST,
     RTN_UNREACHABLE,
+    RTNLGRP_IPV6_ROUTE,
     RTPROT_BOOT,
 )
 from twinsock.uapi.snmp import IPSTATS_MIB_OUTNOROUTES
@@ -337,11 +341,20 @@ class Fib6Tables:
             self.tables[fi.table] = tb
         tb.insert(fi)
         self.flush_cache()
+        self._inet6_rt_notify(RTM_NEWROUTE, fi, NLM_F_CREATE)
 
     def remove(self, fi: Fib6Info) -> None:
         """Take a route out."""
         self.tables[fi.table].remove(fi)
         self.flush_cache()
+        self._inet6_rt_notify(RTM_DELROUTE, fi, 0)
+
+    def _inet6_rt_notify(self, type_: int, fi: Fib6Info, flags: int) -> None:
+        """Tell of a route that came or went."""
+        if rtnl_has_listeners(self.net, RTNLGRP_IPV6_ROUTE):
+            from twinsock.kernel.net.ipv6.rtnl_getroute import rt6_fill_node
+
+            rtnl_notify(self.net, RTNLGRP_IPV6_ROUTE, type_, rt6_fill_node(fi.table, fi).emit(), flags)
 
     def ifdown(self, dev: NetDevice) -> None:
         """Remove the routes over a device that goes down, rt6_disable_ip()."""
