@@ -12,6 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any
 
+from twinsock.runtime import serial
 from twinsock.runtime.leaf import os_calls
 from twinsock.runtime.process import Escape, Process, install_process, process
 
@@ -108,7 +109,7 @@ def _fenced(name: str) -> Any:
 class Absent:
     """Has imports of C modules that would wait for real, or ask the machine, fail: their users have code in Python for that.
 
-    Those of LATE are made from the real module and ours."""
+    Those of LATE are made from the real module and ours; runtime/serial.py changes some of the standard library."""
 
     def __init__(self) -> None:
         self.inside = False  # the real module of LATE is being imported
@@ -117,6 +118,8 @@ class Absent:
         """Refuse ABSENT, make LATE, know nothing of other names."""
         if name in ABSENT:
             raise ModuleNotFoundError(f"No module named {name!r}: not on the twin", name=name)
+        if name in serial.SERIAL:
+            return serial.spec_of(name, path)
         return ModuleSpec(name, self) if name in LATE and not self.inside else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:

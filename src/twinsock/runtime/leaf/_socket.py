@@ -19,6 +19,7 @@ from twinsock.kernel.sched.task import ERESTARTNOHAND
 from twinsock.runtime.leaf import address as addresses
 from twinsock.runtime.leaf import os_calls, real_file, resolver
 from twinsock.runtime.process import REAL_FD_MIN, Escape, Process, process
+from twinsock.runtime.serial import hash_by_number
 from twinsock.uapi.errno import EAGAIN, EBADF, EINPROGRESS, EINTR, EISCONN, ENOTSOCK, ERESTARTSYS
 from twinsock.uapi.fcntl import F_GETFL, F_SETFL, O_NONBLOCK
 from twinsock.uapi.socket import SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET
@@ -107,7 +108,8 @@ def _room(buffer: Any) -> memoryview:
 class Socket:
     """A socket of the twin."""
 
-    __slots__ = ("_family", "_fd", "_proto", "_timeout_s", "_type")
+    __slots__ = ("_family", "_fd", "_proto", "_timeout_s", "_twinsock_number", "_type")
+    __hash__ = hash_by_number
 
     def __new__(cls, *args: object, **kw: object) -> "Socket":
         """Make the object, which has no descriptor yet."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from twinsock.runtime.baton import BatonTask
 from twinsock.runtime.process import Process, process
+from twinsock.runtime.serial import hash_by_number
 
 error = RuntimeError
 TIMEOUT_MAX = real.TIMEOUT_MAX
@@ -64,7 +65,8 @@ class Waiters:
 class Lock:
     """What allocate_lock() returns."""
 
-    __slots__ = ("__weakref__", "_locked", "_waiters")
+    __slots__ = ("__weakref__", "_locked", "_twinsock_number", "_waiters")
+    __hash__ = hash_by_number
 
     def __init__(self) -> None:
         self._locked = False
@@ -125,7 +127,8 @@ class Lock:
 class RLock:
     """A lock that its holder may take again."""
 
-    __slots__ = ("__weakref__", "_count", "_owner", "_waiters")
+    __slots__ = ("__weakref__", "_count", "_owner", "_twinsock_number", "_waiters")
+    __hash__ = hash_by_number
 
     def __init__(self) -> None:
         self._owner = 0
