@@ -32,7 +32,12 @@ _SUITES = """
 """
 SUITES = _SUITES.split()
 RESOURCES = {"test_socketserver": "network"}  # what `-u` has to allow for a suite to run at all
-DIFFERENCES: dict[str, str] = {}  # pattern of "suite:Class.test" -> id in docs/deviations.md and what it is, in a few words
+DIFFERENCES: dict[str, str] = {  # pattern of "suite:Class.test" -> id in docs/deviations.md and what it is, in a few words
+    "test_socketserver:*orking*": "D-run-1: os.fork()",
+    "test_thread:TestForkInThread.*": "D-run-1: os.fork()",
+    "test_select:SelectTestCase.test_select": "D-run-1: subprocess",
+    "test_asyncio.test_streams:StreamTests.test_read_all_from_pipe_reader": "D-run-1: subprocess",
+}
 LIMIT_S = 200.0
 ORDER = ("pass", "fail", "skip")
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,102 @@ def test_wrong_usage_gives_one_line_and_code_two(args: list[str], words: str) ->
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_sets_of_threads_tasks_futures_and_sockets_have_one_order_wherever_the_program_lies(tmp_path: Path) -> None:
+    text = """
+import asyncio, concurrent.futures, socket, threading
+def order(things): return [things.index(thing) for thing in set(things)]
+print(order([threading.Thread() for _ in range(40)]), order([socket.socket() for _ in range(40)]))
+print(order([threading.Lock() for _ in range(40)]), order([concurrent.futures.Future() for _ in range(40)]))
+async def main():
+    loop = asyncio.get_running_loop()
+    tasks = [asyncio.create_task(asyncio.sleep(1)) for _ in range(40)]
+    print(order(tasks), order([loop.create_future() for _ in range(40)]), isinstance(tasks[0], asyncio.Future), repr(tasks[0])[:11])
+asyncio.run(main())
+"""
+    deep = tmp_path / "a" / ("long name " * 15)
+    deep.mkdir(parents=True)
+    first = run_text(tmp_path, text)
+    assert first.stdout.splitlines()[2].endswith("True <Task pendi")
+    assert run_text(deep, text).stdout == first.stdout
+
+
+def test_a_deadlock_in_one_test_of_a_suite_leaves_the_others_alone(tmp_path: Path) -> None:
+    text = """
+import socket, unittest
+a, b = socket.socketpair()
+class Cases(unittest.TestCase):
+    def test_a_hangs(self): a.recv(1)
+    def test_b_passes(self): a.send(b"x")
+unittest.main(verbosity=2)
+"""
+    done = run_text(tmp_path, text)
+    assert "test_a_hangs (__main__.Cases.test_a_hangs) ... ERROR" in done.stderr
+    assert "test_b_passes (__main__.Cases.test_b_passes) ... ok" in done.stderr
+    assert "MainThread (task 2) waits in recvfrom()" in done.stderr
+
+
+def test_a_thread_that_only_polls_lets_the_others_run_and_time_pass(tmp_path: Path) -> None:
+    text = """
+import select, socket, threading, time
+a, b = socket.socketpair()
+threading.Thread(target=lambda: (time.sleep(5), b.send(b"x"))).start()
+ready = select.poll(); ready.register(a, select.POLLIN)
+always = select.poll(); always.register(b, select.POLLOUT)
+while not ready.poll(0): always.poll(1000)
+print(int(time.monotonic()), time.process_time() > 4)
+"""
+    assert run_text(tmp_path, text).stdout == "5 True\n"
+
+
+def test_a_loop_without_any_call_is_named(tmp_path: Path) -> None:
+    text = "import threading, time\nready = []\nthreading.Timer(1, ready.append, [1]).start()\nend = 10 ** 8\n"
+    text += "while not ready and end: end -= 1\n"
+    done = run_text(tmp_path, text, "--watchdog", "1")
+    assert "task 2 has run for 1 s without a call" in done.stderr
+    assert "prog.py:5 (<module>)" in done.stderr
+
+
+def test_real_files_and_pipes_of_the_outside_are_waited_for(tmp_path: Path) -> None:
+    text = """
+import select, socket, sys
+a, b = socket.socketpair()
+print(select.select([0, a], [], [])[0], sys.stdin.readline())
+epoll = select.epoll(); epoll.register(0); print(epoll.poll())
+"""
+    path = tmp_path / "prog.py"
+    path.write_text(text)
+    command = [sys.executable, "-m", "twinsock", "run", str(path)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        output, _ = child.communicate("hello\n", timeout=60)
+    assert output == "[0] hello\n\n[(0, 16)]\n"
+
+
+def test_real_time_passes_where_it_is_asked_for(tmp_path: Path) -> None:
+    text = "import time\nbegin = time.time()\ntime.sleep(0.4)\nprint(begin)\n"
+    before = time.time()
+    done = run_text(tmp_path, text, "--realtime")
+    assert time.time() - before >= 0.4
+    assert before - 1 < float(done.stdout) < time.time()
+
+
+def test_trace_and_sockets_are_written_when_the_program_has_ended(tmp_path: Path) -> None:
+    text = "import socket, time\ns = socket.create_server(('127.0.0.1', 7))\ntime.sleep(2)\ns.settimeout(1)\n"
+    text += "try: s.accept()\nexcept TimeoutError: pass\n"
+    done = run_text(tmp_path, text, "--trace", str(tmp_path / "trace"), "--ss")
+    assert "LISTEN 0      128        127.0.0.1:7" in done.stderr
+    lines = (tmp_path / "trace").read_text().splitlines()
+    assert "[    0.000000] 2 bind(3, ('127.0.0.1', 7), 16) = 0" in lines
+    assert "[    2.000000] 2 poll([3:0x1->0x0], 1000) = 0 <1.000000>" in lines
+    assert lines[-1].startswith("+++ exited with 0 after 3.000000000 s and ")
+
+
+def test_only_the_devices_that_were_named_are_captured(tmp_path: Path) -> None:
+    text = "import socket\ns = socket.create_server(('127.0.0.1', 7))\nsocket.create_connection(('127.0.0.1', 7)).close()\n"
+    sizes = []
+    for options in ([], ["--pcap-device", "lo"], ["--pcap-device", "eth0"]):
+        assert run_text(tmp_path, text, "--pcap", str(tmp_path / "out"), *options).returncode == 0
+        sizes.append((tmp_path / "out").stat().st_size)
+    assert sizes[0] == sizes[1] > sizes[2]

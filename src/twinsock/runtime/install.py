@@ -2,7 +2,7 @@
 
 What is already loaded and has taken hold of a real leaf module (threading, socket, random, ...) is forgotten, so that the program loads
 it afresh on top of the twin; twinsock itself keeps the real ones. What cannot be put on the twin is fenced by an audit hook: it raises
-`Escape`, which names the call and the way out."""
+`Escape`, which names the call and the way out (Twin: D-run-1)."""
 
 import datetime
 import gc
