@@ -188,6 +188,9 @@ class RLock:
         self.acquire()
         self._count, self._owner = state
 
+    def _recursion_count(self) -> int:
+        return self._count if self._owner == get_ident() else 0
+
     def _at_fork_reinit(self) -> None:
         self.__init__()  # type: ignore[misc]
 
@@ -199,7 +202,7 @@ class RLock:
 
 Lock.__name__ = Lock.__qualname__ = "lock"
 Lock.__module__ = RLock.__module__ = "_thread"
-LockType = Lock
+LockType = lock = Lock
 
 
 def allocate_lock() -> Lock:
@@ -234,6 +237,99 @@ def start_new_thread(function: Any, args: Any, kwargs: Any = None) -> int:
 
     task = process().start_thread(body)
     return task.ident
+
+
+class ThreadHandle:
+    """What start_joinable_thread() returns (Python 3.13): waits for the end of a thread."""
+
+    __slots__ = ("_daemon", "_done", "_ident", "_waiters")
+
+    def __init__(self) -> None:
+        self._ident = 0
+        self._done = False
+        self._daemon = True
+        self._waiters = Waiters()
+
+    @property
+    def ident(self) -> int:
+        """The thread's identifier, 0 before it was started."""
+        return self._ident
+
+    def is_done(self) -> bool:
+        """Tell whether the thread has ended."""
+        return self._done
+
+    def _set_done(self) -> None:
+        self._done = True
+        while self._waiters.tasks:
+            self._waiters.wake()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end, at most so many seconds; a negative number waits for ever. Raises RuntimeError."""
+        if not self._ident:
+            raise RuntimeError("thread not started")
+        if not self._done and self._ident == get_ident():
+            raise RuntimeError("Cannot join current thread")
+        host = process()
+        deadline = -1 if timeout is None or timeout < 0 else host.kernel.clock.now_ns + int(timeout * 1e9)
+        while not self._done and self._waiters.wait(host, deadline):
+            pass
+
+    def __repr__(self) -> str:
+        return f"<_thread._ThreadHandle object: ident={self._ident}>"
+
+
+ThreadHandle.__name__ = ThreadHandle.__qualname__ = "_ThreadHandle"
+ThreadHandle.__module__ = "_thread"
+_ThreadHandle = ThreadHandle
+_joinable: list[ThreadHandle] = []  # of threads that are no daemons
+
+
+def start_joinable_thread(function: Any, handle: ThreadHandle | None = None, daemon: bool = True) -> ThreadHandle:
+    """Start a thread and return what waits for it."""
+    if not callable(function):
+        raise TypeError("thread function must be callable")
+    made = ThreadHandle() if handle is None else handle
+    if made._ident:
+        raise RuntimeError("thread already started")
+
+    def body() -> None:
+        try:
+            function()
+        finally:
+            if not daemon:
+                _joinable.remove(made)
+            made._set_done()
+
+    if not daemon:
+        _joinable.append(made)
+    made._ident = start_new_thread(body, ())
+    return made
+
+
+def _make_thread_handle(ident: int) -> ThreadHandle:
+    made = ThreadHandle()
+    made._ident = ident
+    return made
+
+
+def _get_main_thread_ident() -> int:
+    return process().first.ident
+
+
+def _shutdown() -> None:
+    """Wait for every thread that is no daemon."""
+    while _joinable:
+        _joinable[0].join()
+
+
+def daemon_threads_allowed() -> bool:
+    """Tell that daemon threads may be started."""
+    return True
+
+
+def _is_main_interpreter() -> bool:
+    return True
 
 
 def _report(function: object, problem: BaseException) -> None:
