@@ -2,6 +2,8 @@
 /proc/net/tcp and tcp6, on the twin and on the live kernel.
 
     python -m tests.campaign.tcp_programs --minutes 5 --seed 1
+    python -m tests.campaign.tcp_programs --minutes 60 --state /var/tmp/tcp.json      # goes on where it stopped
+    python -m tests.campaign.tcp_programs --seed 3 --first 6061 --programs 1          # one program again
 
 A program is plain data made from a seed. Both kernels run it through the same interpreter: non-blocking descriptors, and time that
 passes only at `settle`. The host plays all programs of a batch in one namespace with shifted
@@ -13,6 +15,7 @@ hashes, so no two of them listen on one port here."""
 
 import argparse
 import errno
+import json
 import os
 import random
 import select
@@ -22,6 +25,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tests.campaign import tcp_rich
+from tests.campaign.tcp_rich import RichSteps
 from tests.netns import netns_missing, run_in_netns, set_link_up, unshare_net
 from tests.parity.harness import TestedTwinEnv
 from tests.parity.host_sys import HostSys
@@ -36,7 +41,9 @@ NONBLOCK = 0o4000
 SOL_SOCKET, SOL_TCP, SOL_IPV6 = 1, 6, 41
 SETTLE_MS = 5
 END_MS = 60
-TRIALS = 10
+TRIALS = 12
+PLAYS = 3  # that must all differ
+TELL_SECONDS = 15
 LATE_SECONDS = 0.15  # a host that needed longer let timers of 200 ms come near
 ADDRESSES = {
     2: ("127.0.0.1", "127.0.0.2", "0.0.0.0", "10.9.9.9"),
@@ -94,14 +101,17 @@ class Player:
             "close": self._close,
             "settle": lambda: self.settle(SETTLE_MS),
             "inq": self._state,
+            "pause": lambda ms: self.settle(ms),
         }
+        self.rich = RichSteps(calls, self.fds, self._to)
+        self.steps.update(self.rich.steps)
 
     def play(self, program: Program) -> list[Any]:
         """Run every step; after those that give a port, note its name."""
         out = []
         for step in program:
             out.append(self.steps[step[0]](*step[1:]))
-            if step[0] in ("listen", "connect", "bind", "accept"):
+            if step[0] in ("listen", "connect", "bind", "accept", "fast"):
                 fd = self.fds[step[-1] if step[0] == "accept" else step[1]]
                 self._named(self.calls.getsockname(fd, 28))
                 self._named(self.calls.getpeername(fd, 28))
@@ -113,7 +123,8 @@ class Player:
             if fd >= 0:
                 self.calls.setsockopt(fd, SOL_SOCKET, 13, b"\1\0\0\0\0\0\0\0", 8)
                 self.calls.close(fd)
-        self.fds = [-1] * SLOTS
+        self.fds[:] = [-1] * SLOTS
+        self.rich.end()
 
     def port_name(self, port: int) -> str:
         """Name a port: those of the program by their number in it, others in order of appearance."""
@@ -196,8 +207,19 @@ def rows(player: Player, text: str) -> list[Any]:
 # ---- making programs
 
 
+def make(kind: str, seed: int, number: int) -> Program:
+    """Make a program of a kind: "calls", or "rich" (tcp_rich.py)."""
+    rng = random.Random(f"{seed}/{number}")
+    return generate(rng) if kind == "calls" else tcp_rich.generate(rng, SLOTS, ADDRESSES)
+
+
+def profile(kind: str, seed: int, number: int) -> list[tuple[str, str]]:
+    """Return the settings of the namespace that a program runs in."""
+    return [("ipv4/tcp_congestion_control", "reno")] + (tcp_rich.profile(seed, number) if kind == "rich" else [])
+
+
 def generate(rng: random.Random) -> Program:
-    """Make a program: most start with a listener and clients, the rest is noise."""
+    """Make a program of calls: most start with a listener and clients, the rest is noise."""
     program: Program = []
     family = rng.choice((2, 2, 10))
     if rng.random() < 0.7:
@@ -299,11 +321,12 @@ def small_tables() -> None:
     set_link_up("lo")
 
 
-def host_runs(jobs: list[tuple[Program, int]]) -> list[Any]:
+def host_runs(jobs: list[tuple[Program, int]], settings: list[tuple[str, str]]) -> list[Any]:
     """Play programs one after another in this namespace: (results, rows at the end, seconds) of each."""
     small_tables()
     calls = HostSys()
-    _write_sysctl("ipv4/tcp_congestion_control", "reno")
+    for path, value in settings:
+        _write_sysctl(path, value)
     out = []
     for start in range(0, len(jobs), 20):
         players = []
@@ -338,12 +361,13 @@ def _read(name: str) -> str:
     return b"".join(chunks).decode()
 
 
-def twin_run(program: Program, port: int) -> Any:
+def twin_run(program: Program, port: int, settings: list[tuple[str, str]]) -> Any:
     """Play a program on a fresh twin."""
     env = TestedTwinEnv(1)
 
     def body(env: Any) -> Any:
-        env.sysctl("ipv4/tcp_congestion_control", "reno")
+        for path, value in settings:
+            env.sysctl(path, value)
 
         def settle(ms: int) -> None:
             env.sys.poll([], ms)
@@ -368,30 +392,31 @@ def differs(host: Any, twin: Any) -> str:
     return ""
 
 
-def fresh_difference(program: Program) -> str:
-    """Play a program in a fresh namespace and say where it differs, twice; runs in which the machine was busy do not count."""
-    twin = twin_run(program, FIRST_PORT)
+def fresh_difference(program: Program, settings: list[tuple[str, str]]) -> str:
+    """Play a program in a fresh namespace and say where it differs, every time; runs in which the machine was busy do not count."""
+    twin = twin_run(program, FIRST_PORT, settings)
+    late = LATE_SECONDS + sum(step[1] for step in program if step[0] == "pause") / 1000
     found = ""
     played = 0
     for _ in range(TRIALS):
-        host = run_in_netns(host_runs, [(program, FIRST_PORT)])[0]
-        if host[2] > LATE_SECONDS:
+        host = run_in_netns(host_runs, [(program, FIRST_PORT)], settings)[0]
+        if host[2] > late:
             continue
         found = differs(host, twin)
         played += 1
-        if not found or played == 2:
+        if not found or played == PLAYS:
             return found
     return ""
 
 
-def minimise(program: Program) -> Program:
+def minimise(program: Program, settings: list[tuple[str, str]]) -> Program:
     """Delete steps while the difference stays."""
     size = max(len(program) // 4, 1)
     while size:
         at = 0
         while at < len(program):
             shorter = program[:at] + program[at + size :]
-            if shorter and fresh_difference(shorter):
+            if shorter and fresh_difference(shorter, settings):
                 program = shorter
             else:
                 at += size
@@ -399,46 +424,106 @@ def minimise(program: Program) -> Program:
     return program
 
 
-def compare(first: int, count: int, seed: int) -> tuple[int, list[str]]:
+def fewer_settings(program: Program, settings: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Leave out settings while the difference stays."""
+    for pair in settings[1:]:
+        without = [other for other in settings if other != pair]
+        if fresh_difference(program, without):
+            settings = without
+    return settings
+
+
+def compare(first: int, count: int, seed: int, kind: str = "calls") -> tuple[int, list[str]]:
     """Play `count` programs: (steps played, a description of each confirmed difference)."""
+    steps, found = 0, []
+    while count > 0:
+        size = min(count, tcp_rich.BLOCK - first % tcp_rich.BLOCK)
+        more, wrong = _compare_block(first, size, seed, kind)
+        steps += more
+        found += wrong
+        first += size
+        count -= size
+    return steps, found
+
+
+def _compare_block(first: int, count: int, seed: int, kind: str) -> tuple[int, list[str]]:
+    settings = profile(kind, seed, first)
     jobs = []
     for number in range(first, first + count):
-        program = generate(random.Random(f"{seed}/{number}"))
-        jobs.append((program, FIRST_PORT + number * PORTS % (LAST_PORT - FIRST_PORT)))
-    live = run_in_netns(host_runs, jobs, timeout=300.0)
+        jobs.append((make(kind, seed, number), FIRST_PORT + number * PORTS % (LAST_PORT - FIRST_PORT)))
+    live = run_in_netns(host_runs, jobs, settings, timeout=300.0)
     found = []
     for number, ((program, port), host) in enumerate(zip(jobs, live, strict=True), start=first):
-        if differs(host, twin_run(program, port)) and fresh_difference(program):
-            short = minimise(program)
+        if differs(host, twin_run(program, port, settings)) and fresh_difference(program, settings):
+            short = minimise(program, settings)
+            few = fewer_settings(short, settings)
             trail = "".join(f"\n    {step}" for step in short)
-            found.append(f"program {number}: {fresh_difference(short)}{trail}")
+            found.append(f"program {number}: {fresh_difference(short, few)}\n    with {few}{trail}")
     return sum(len(program) for program, _ in jobs), found
+
+
+class Progress:
+    """Where a campaign stands, kept in a file so that it can go on another day."""
+
+    def __init__(self, path: str, kind: str, seed: int) -> None:
+        self.path = path
+        self.key = f"{kind}/{seed}"
+        self.all: dict[str, dict[str, Any]] = {}
+        if path and os.path.exists(path):
+            with open(path) as file:
+                self.all = json.load(file)
+        self.state = self.all.setdefault(self.key, {"next": 0, "steps": 0, "found": []})
+
+    def add(self, played: int, steps: int, found: list[str]) -> None:
+        """Note what was played, and write it down."""
+        self.state["next"] += played
+        self.state["steps"] += steps
+        self.state["found"] += found
+        if self.path:
+            with open(self.path + ".new", "w") as file:
+                json.dump(self.all, file, indent=1)
+            os.replace(self.path + ".new", self.path)
 
 
 def main() -> int:
     """Play programs until the time or their number is used up."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0, help="stop after this time")
     parser.add_argument("--seed", type=int, default=1, help="of the programs")
-    parser.add_argument("--first", type=int, default=0, help="number of the first program")
+    parser.add_argument("--kind", choices=("calls", "rich"), default="rich", help="of the programs")
+    parser.add_argument("--first", type=int, default=-1, help="number of the first program")
     parser.add_argument("--programs", type=int, default=0, help="stop after so many; 0: by time only")
     parser.add_argument("--differences", type=int, default=10, help="stop after so many differences")
+    parser.add_argument("--state", default="", metavar="FILE", help="keep the place in FILE, and go on there")
     args = parser.parse_args()
     reason = netns_missing(root_needed=True)
     if reason:
         print(f"tcp_programs: {reason}", file=sys.stderr)
         return 2
-    end = time.monotonic() + args.minutes * 60
+    progress = Progress(args.state, args.kind, args.seed)
+    first = progress.state["next"] if args.first < 0 else args.first
+    begin = told = time.monotonic()
     played = steps = 0
     found: list[str] = []
-    while time.monotonic() < end and len(found) < args.differences and not (args.programs and played >= args.programs):
-        more, wrong = compare(args.first + played, 200, args.seed)
-        played += 200
+    most = args.programs or 1 << 40
+    while time.monotonic() < begin + args.minutes * 60 and len(found) < args.differences and played < most:
+        size = min(tcp_rich.BLOCK - (first + played) % tcp_rich.BLOCK, most - played)
+        more, wrong = compare(first + played, size, args.seed, args.kind)
+        played += size
         steps += more
         found += wrong
+        progress.add(size if args.first < 0 else 0, more, wrong)
         for line in wrong:
             print(line, flush=True)
-    print(f"tcp_programs: {played} programs, {steps} steps, {len(found)} differences")
+        if time.monotonic() > told + TELL_SECONDS:
+            told = time.monotonic()
+            print(
+                f"  {first + played} programs, {len(found)} differences, {played / (told - begin):.0f} a second",
+                file=sys.stderr,
+                flush=True,
+            )
+    total = f"; {progress.state['next']} of seed {args.seed} so far" if args.state else ""
+    print(f"tcp_programs: {played} {args.kind} programs, {steps} steps, {len(found)} differences{total}")
     return 1 if found else 0
 
 

@@ -1,6 +1,7 @@
 """The raw calls of `env.sys` on the live kernel: libc's functions with whatever arguments a test wants to pass."""
 
 import ctypes
+import mmap
 import os
 import resource
 import struct
@@ -86,6 +87,10 @@ class HostSys:
     def sendto(self, fd: int, data: bytes, flags: int, addr: bytes | None, length: int) -> int:
         return _call("sendto", fd, data, len(data), flags, None if addr is None else _pointer(addr), length)
 
+    def aligned(self, size: int) -> Any:
+        """Return zeros at the start of a page, as `data` of sendto."""
+        return (ctypes.c_char * size).from_buffer(mmap.mmap(-1, max(size, 1)))
+
     def recvfrom(self, fd: int, size: int, flags: int) -> tuple[int, bytes]:
         buffer = ctypes.create_string_buffer(max(size, 1))
         ret = _call("recvfrom", fd, buffer, size, flags, None, None)
@@ -102,6 +107,11 @@ class HostSys:
 
     def fcntl(self, fd: int, cmd: int, arg: int) -> int:
         return _call("fcntl", fd, cmd, ctypes.c_long(arg))
+
+    def ioctl(self, fd: int, cmd: int, arg: bytes) -> tuple[int, bytes]:
+        buffer = ctypes.create_string_buffer(arg, len(arg) + 64)
+        ret = _call("ioctl", fd, ctypes.c_ulong(cmd), buffer)
+        return ret, buffer.raw[: len(arg)]
 
     def close(self, fd: int) -> int:
         return _call("close", fd)

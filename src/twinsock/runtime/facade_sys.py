@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from twinsock.kernel.fs import file as fs_file
 from twinsock.kernel.fs.eventpoll import EpollEvent, sys_epoll_create1, sys_epoll_ctl, sys_epoll_wait
 from twinsock.kernel.fs.fcntl import sys_fcntl
+from twinsock.kernel.fs.ioctl import sys_ioctl
 from twinsock.kernel.fs.nsfs import open_related_ns, sys_setns, sys_unshare
 from twinsock.kernel.fs.readdir import sys_getdents64
 from twinsock.kernel.fs.select import Pollfd, sys_poll
@@ -111,6 +112,10 @@ class TwinSys:
     def fcntl(self, fd: int, cmd: int, arg: int) -> int:
         """fcntl(2)."""
         return sys_fcntl(self._env.task, fd, cmd, arg)
+
+    def ioctl(self, fd: int, cmd: int, arg: bytes) -> tuple[int, bytes]:
+        """ioctl(2) with a buffer: (result or -errno, what the buffer holds then)."""
+        return sys_ioctl(self._env.task, fd, cmd, arg)
 
     def close(self, fd: int) -> int:
         """close(2)."""

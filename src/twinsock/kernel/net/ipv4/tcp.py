@@ -43,6 +43,7 @@ from twinsock.kernel.net.ipv4.tcp_output import (
 from twinsock.kernel.net.ipv4.tcp_sndbuf import sk_stream_is_writeable, sk_stream_write_space, tcp_stream_memory_free
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
+    MAX_SKB_FRAGS,
     SKB_TRUESIZE_HEAD,
     TCP_CHRONO_BUSY,
     TCP_CHRONO_SNDBUF_LIMITED,
@@ -99,7 +100,8 @@ if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 _FLOWING: Final = 1 << TCP_ESTABLISHED | 1 << TCP_CLOSE_WAIT
-MAX_SKB_FRAGS: Final = 17
+PAGE_FRAG: Final = 32768  # bytes of copied data in one fragment
+FLUSH_BACKLOG_AFTER: Final = 16  # new segments in one call, after which packets that arrived meanwhile are processed
 _OPENING: Final = 1 << TCP_SYN_SENT | 1 << TCP_SYN_RECV
 
 
@@ -125,6 +127,7 @@ class _Sending:
         self.copied_syn = 0
         self.mss_now = 0
         self.size_goal = 0
+        self.fresh_skbs = 0  # since the backlog was last looked at
         self.uarg: UbufInfo | None = None
         self.sockc = SockcmCookie(sk)
 
@@ -198,6 +201,14 @@ def _send_loop(task: Task, sk: TcpSock, call: _Sending) -> int:
                 if err:
                     return err
                 continue
+            if call.fresh_skbs >= FLUSH_BACKLOG_AFTER and sk.sk_backlog:
+                call.fresh_skbs = 0
+                __release_sock(sk)
+                call.mss_now, call.size_goal = tcp_send_mss(sk, bool(flags & MSG_OOB))
+                if sk.sk_err or sk.sk_shutdown & SEND_SHUTDOWN:
+                    return -EPIPE
+                continue
+            call.fresh_skbs = call.fresh_skbs % FLUSH_BACKLOG_AFTER + 1
             skb = TcpSkb()
             skb.truesize = SKB_TRUESIZE_HEAD
             tcp_skb_entail(sk, skb)
@@ -261,8 +272,8 @@ def _append(sk: TcpSock, skb: TcpSkb, call: _Sending, copy: int) -> int:
         if skb.zc is None:
             skb.zc = call.uarg
             call.uarg.refcnt += 1
-    elif not skb.last_frag_copied or skb.zc is not None:
-        skb.nr_frags += 1
+    elif not skb.last_frag_copied or skb.zc is not None or copy > PAGE_FRAG:
+        skb.nr_frags += (copy + PAGE_FRAG - 1) // PAGE_FRAG
         skb.last_frag_copied = True
     if skb.len == 0 and skb.parts is None:
         skb.data = msg.data
@@ -285,13 +296,16 @@ def _pin(msg: Msghdr, copy: int, room: int) -> tuple[int, int]:
     while taken < copy and pages < room:
         start = msg.offset + taken
         count = copy - taken
+        base = 0
         if msg.iov_ends is not None:
             for end in msg.iov_ends:
                 if end > start:
                     count = min(count, end - start)
                     break
-        count = min(count, (room - pages) * 4096)
-        pages += (count + 4095) // 4096
+                base = end
+        skipped = (start - base) & 4095  # every piece is taken to start a page
+        count = min(count, (room - pages) * 4096 - skipped)
+        pages += (skipped + count + 4095) // 4096
         taken += count
     return taken, pages
 
@@ -566,6 +580,7 @@ def _copy_from(sk: TcpSock, call: _Reading, queue: deque[SkBuff], skb: TcpSkb, o
                     sk.copied_seq = call.seq
     if used:
         if not call.flags & MSG_TRUNC:
+            skb.linearize()
             start = skb.offset + offset
             call.msg.chunks.append(skb.data[start : start + used])
         call.seq = (call.seq + used) & M32

@@ -8,7 +8,7 @@ from collections import deque
 from twinsock.kernel.fs.file import send_sigurg
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.net import SOCK_WAKE_URG
-from twinsock.kernel.net.core.skbuff import SkBuff, kfree_skb_reason
+from twinsock.kernel.net.core.skbuff import kfree_skb_reason
 from twinsock.kernel.net.core.sock import (
     RCV_SHUTDOWN,
     SOCK_DEAD,
@@ -42,6 +42,7 @@ from twinsock.kernel.net.ipv4.tcp_output import (
 from twinsock.kernel.net.ipv4.tcp_sndbuf import tcp_check_space, tcp_under_memory_pressure
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
+    MAX_SKB_FRAGS,
     SKB_TRUESIZE_HEAD,
     TCP_ACK_DEFERRED,
     TCP_ECN_DEMAND_CWR,
@@ -552,10 +553,10 @@ def tcp_sack_remove(sk: TcpSock) -> None:
 # ---- queues
 
 
-def tcp_set_owner_r(sk: TcpSock, skb: TcpSkb, charge: int = -1) -> None:
-    """Charge a segment to the receive buffer: what it takes, or `charge` bytes."""
+def tcp_set_owner_r(sk: TcpSock, skb: TcpSkb) -> None:
+    """Charge a segment to the receive buffer."""
     skb.sk = sk
-    skb.charged = skb.truesize if charge < 0 else charge
+    skb.charged = skb.truesize
     sk.sk_rmem_alloc += skb.charged
     sk_mem_charge(sk, skb.charged)
 
@@ -585,22 +586,30 @@ def tcp_queue_rcv(sk: TcpSock, skb: TcpSkb) -> None:
         tail.tcp_flags |= TCPHDR_FIN
         tail.end_seq = skb.end_seq
         return
-    charge = skb.truesize
-    if tail is not None and _can_coalesce(tail, skb):
-        charge = skb.len
-        sk.sk_net.net_statistics[LINUX_MIB_TCPRCVCOALESCE] += 1
     tcp_rcv_nxt_update(sk, skb.end_seq)
+    if isinstance(tail, TcpSkb) and tcp_try_coalesce(sk, tail, skb):
+        return
     queue.append(skb)
-    tcp_set_owner_r(sk, skb, charge)
+    tcp_set_owner_r(sk, skb)
 
 
-def _can_coalesce(tail: SkBuff, skb: TcpSkb) -> bool:
-    """Tell whether a segment whose payload lies in page fragments joins the last one, which its sender must have freed.
-
-    The twin keeps both and only charges them as one."""
-    if skb.truesize != SKB_TRUESIZE_HEAD + skb.len or not isinstance(tail, TcpSkb):
+def tcp_try_coalesce(sk: TcpSock, to: TcpSkb, skb: TcpSkb) -> bool:
+    """Join a segment whose payload lies in fragments with the one before it, which its sender must have freed; tell whether it was."""
+    if not skb.nr_frags or to.nr_frags + skb.nr_frags > MAX_SKB_FRAGS or (to.origin is not None and not to.origin.freed):
         return False
-    return tail.origin is None or tail.origin.freed
+    delta = skb.truesize - SKB_TRUESIZE_HEAD
+    to.append(skb.payload())
+    to.end_seq = skb.end_seq
+    to.tcp_flags |= skb.tcp_flags & TCPHDR_FIN
+    to.nr_frags += skb.nr_frags
+    to.charged += delta
+    sk.sk_rmem_alloc += delta
+    sk_mem_charge(sk, delta)
+    if skb.has_rxtstamp:
+        to.has_rxtstamp = True
+        to.tstamp_ns = skb.tstamp_ns
+    sk.sk_net.net_statistics[LINUX_MIB_TCPRCVCOALESCE] += 1
+    return True
 
 
 def tcp_data_ready(sk: TcpSock) -> None:

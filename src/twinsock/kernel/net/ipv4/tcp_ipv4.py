@@ -65,6 +65,7 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     TcpRequestSock,
     TcpSkb,
     TcpSock,
+    before,
     between,
 )
 from twinsock.kernel.net.ipv4.tcp_state import BOOT_NS, tcp_drop_reason, tcp_set_state
@@ -96,6 +97,7 @@ from twinsock.uapi.snmp import (
     LINUX_MIB_OUTOFWINDOWICMPS,
     LINUX_MIB_SYNCOOKIESFAILED,
     LINUX_MIB_SYNCOOKIESRECV,
+    LINUX_MIB_TCPBACKLOGCOALESCE,
     LINUX_MIB_TCPBACKLOGDROP,
     LINUX_MIB_TCPMINTTLDROP,
     TCP_MIB_ATTEMPTFAILS,
@@ -113,7 +115,19 @@ from twinsock.uapi.tcp import (
     TCP_SYN_RECV,
     TCP_SYN_SENT,
 )
-from twinsock.wire.tcp import TCP_HEADER_LEN, TCPHDR_ACK, TCPHDR_FIN, TCPHDR_RST, TCPHDR_SYN, Tcphdr, parse
+from twinsock.wire.tcp import (
+    TCP_HEADER_LEN,
+    TCPHDR_ACK,
+    TCPHDR_CWR,
+    TCPHDR_ECE,
+    TCPHDR_FIN,
+    TCPHDR_PSH,
+    TCPHDR_RST,
+    TCPHDR_SYN,
+    TCPHDR_URG,
+    Tcphdr,
+    parse,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -624,9 +638,12 @@ def tcp_rcv_request(req: TcpRequestSock, skb: TcpSkb) -> bool:
             inet_csk_reqsk_queue_drop(req)
             return False
         sk = moved
+    if not tcp_filter(sk, skb):
+        tcp_drop_reason(sk, skb, dropreason.SOCKET_FILTER)
+        return True
     nsk, reason = tcp_check_req(sk, skb, req, False)
     if nsk is None:
-        kfree_skb_reason(skb, reason)
+        tcp_drop_reason(sk, skb, reason)
         return True
     if nsk is sk:
         tcp_deliver(sk, skb)
@@ -656,7 +673,7 @@ def tcp_deliver(sk: TcpSock, skb: TcpSkb) -> None:
     net = sk.sk_net
     if sk.min_ttl and skb.nh4 is not None and skb.hop < sk.min_ttl:
         net.net_statistics[LINUX_MIB_TCPMINTTLDROP] += 1
-        kfree_skb_reason(skb, dropreason.TCP_MINTTL)
+        tcp_drop_reason(sk, skb, dropreason.TCP_MINTTL)
         return
     if not tcp_filter(sk, skb):
         tcp_drop_reason(sk, skb, dropreason.SOCKET_FILTER)
@@ -672,10 +689,42 @@ def tcp_deliver(sk: TcpSock, skb: TcpSkb) -> None:
     if not sk.sk_owned_by_user:
         sk.sk_prot.backlog_rcv(sk, skb)
         return
+    if _tcp_coalesce_backlog(sk, skb):
+        return
     limit = sk.sk_rcvbuf + (sk.sk_sndbuf >> 1) + 64 * 1024
     if sk_add_backlog(sk, skb, limit):
         net.net_statistics[LINUX_MIB_TCPBACKLOGDROP] += 1
         tcp_drop_reason(sk, skb, dropreason.SOCKET_BACKLOG)
+
+
+def _tcp_coalesce_backlog(sk: TcpSock, skb: TcpSkb) -> bool:
+    """Join a bare acknowledgement with the last one in the backlog where they differ in nothing else; tell whether it was.
+
+    The newer acknowledgement and window win. Linux joins data too, which it never can when that comes over loopback."""
+    backlog = sk.sk_backlog
+    tail = backlog[-1] if backlog else None
+    if not isinstance(tail, TcpSkb) or skb.len or tail.len:
+        return False
+    th, thtail = skb.th, tail.th
+    assert th is not None and thtail is not None
+    flags, tail_flags = skb.tcp_flags, tail.tcp_flags
+    if tail.end_seq != skb.seq or tail.dsfield != skb.dsfield or (flags | tail_flags) & (TCPHDR_SYN | TCPHDR_RST | TCPHDR_URG):
+        return False
+    if not flags & tail_flags & TCPHDR_ACK or (flags ^ tail_flags) & (TCPHDR_ECE | TCPHDR_CWR):
+        return False
+    if th.ts != thtail.ts or th.tsval != thtail.tsval or th.tsecr != thtail.tsecr or th.sacks != thtail.sacks:
+        return False
+    tail.end_seq = skb.end_seq
+    if not before(skb.ack_seq, tail.ack_seq):
+        tail.ack_seq = thtail.ack_seq = skb.ack_seq
+        thtail.window = th.window
+    tail.tcp_flags |= flags
+    thtail.flags |= th.flags & (TCPHDR_FIN | TCPHDR_PSH)
+    if skb.has_rxtstamp:
+        tail.has_rxtstamp = True
+        tail.tstamp_ns = skb.tstamp_ns
+    sk.sk_net.net_statistics[LINUX_MIB_TCPBACKLOGCOALESCE] += 1
+    return True
 
 
 class TcpProtocol4(NetProtocol):

@@ -427,8 +427,12 @@ def tcp_skb_clone(skb: TcpSkb) -> TcpSkb:
     nskb.pcount = skb.pcount
     nskb.gso_size = skb.gso_size
     nskb.gso_segs = skb.pcount
-    nskb.truesize = SKB_TRUESIZE_HEAD + skb.len
-    nskb.origin = skb
+    nskb.truesize = skb.truesize
+    if skb.zc is None:
+        nskb.nr_frags = skb.nr_frags
+        nskb.origin = skb
+    else:  # loopback, veth and TUN copy pinned pages before anybody else sees them
+        nskb.nr_frags = (skb.len + 4095) // 4096
     return nskb
 
 

@@ -88,6 +88,7 @@ TCP_NUM_SACKS: Final = 4
 
 # head of a segment: bytes of memory that its first byte costs (Measured: sheet 05, 5.2)
 SKB_TRUESIZE_HEAD: Final = 832
+MAX_SKB_FRAGS: Final = 17
 ZEROCOPY_OMEM: Final = 832  # option memory of a zero-copy notification
 
 
@@ -380,7 +381,7 @@ class TcpSock(InetCsk):
     rcv_mwnd_seq = 0
     rcv_ssthresh = 0
     window_clamp = 0
-    advmss = 536
+    advmss = 0
     scaling_ratio = TCP_DEFAULT_SCALING_RATIO
     rcv_rtt_us = 0  # << 3
     rcv_rtt_seq = 0
