@@ -21,6 +21,7 @@ from twinsock.runtime.process import DEADLOCK_SIGNAL
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.runtime.process import Process
+    from twinsock.runtime.tap import Tap
 
 _DEADLOCKS_MAX = 1000  # without time moving between them, before the program is given up
 _POLL, _EPOLL = select.poll, select.epoll
@@ -35,6 +36,7 @@ class World(Outside):
         self.realtime = realtime
         self.files: dict[int, RealFile] = {}  # those that somebody has waited for, by their number
         self.start_ns = _MONOTONIC_NS() - host.kernel.clock.now_ns
+        self.tap: Tap | None = None
         self.deadlocks = 0
         self.deadlock_ns = -1
         if realtime:
@@ -50,7 +52,7 @@ class World(Outside):
         next_ns = baton.clock.next_event_ns()
         if self.realtime:
             self._sleep(waited, next_ns)
-            return bool(waited) or next_ns >= 0
+            return bool(waited) or next_ns >= 0 or self.tap is not None
         if next_ns >= 0 or not waited:
             return False
         self._wake(waited, -1)
@@ -58,7 +60,7 @@ class World(Outside):
 
     def _sleep(self, waited: list[RealFile], next_ns: int) -> None:
         """Wait for the real clock to reach a timer, or for a file."""
-        if not waited and next_ns < 0:
+        if not waited and next_ns < 0 and self.tap is None:
             return
         left_ns = -1 if next_ns < 0 else max(self.start_ns + next_ns - _MONOTONIC_NS(), 0)
         self._wake(waited, -1 if left_ns < 0 else -(-left_ns // 1_000_000))
@@ -68,12 +70,16 @@ class World(Outside):
         """Move the virtual clock to the real one."""
         if self.realtime:
             self.host.kernel.clock.advance_to(_MONOTONIC_NS() - self.start_ns)
+            if self.tap is not None:
+                self.tap.receive()
 
     def _wake(self, waited: list[RealFile], timeout_ms: int) -> bool:
         """Poll real files and wake who waits for those that are ready."""
-        if not waited and timeout_ms <= 0:
+        if not waited and (timeout_ms == 0 or (timeout_ms < 0 and self.tap is None)):
             return False
         poll = _POLL()
+        if self.tap is not None:
+            poll.register(self.tap.fd, select.POLLIN)
         for file in waited:
             poll.register(file.fd, 0x7)
         ready = dict(poll.poll(timeout_ms))

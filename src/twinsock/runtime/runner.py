@@ -22,6 +22,7 @@ from twinsock.runtime.outside import World
 from twinsock.runtime.process import Process
 from twinsock.runtime.settle import Request
 from twinsock.runtime.strace import Strace
+from twinsock.runtime.tap import Tap, TapError
 from twinsock.runtime.watchdog import start_watchdog
 
 DEADLOCK = 124
@@ -70,7 +71,12 @@ class _Run:
         self.strace: Strace | None = None
 
     def prepare(self) -> None:
-        """Set sysctls and open the files that will be written. Raises RunError."""
+        """Set sysctls, plug in the TAP device and open the files that will be written. Raises RunError."""
+        if self.request.tap:
+            try:
+                self.world.tap = Tap(self.kernel, self.request.tap, self.request.tap_address)
+            except (TapError, ValueError) as error:
+                raise RunError(str(error)) from None
         for name, value in self.request.sysctls:
             path = "/proc/sys/" + name.replace(".", "/")
             if proc_write(self.host.first, path, value.encode()) < 0:

@@ -32,6 +32,8 @@ class Request:
         self.pcap_devices: list[str] = []  # none: every device
         self.trace = ""  # a file, "-" for the standard error output
         self.realtime = False
+        self.tap = ""  # a TAP device of the real kernel that is this host's eth0
+        self.tap_address = ""
         self.watchdog_s = 10  # 0: no watchdog
         self.at_end: Callable[[TwinEnv], object] | None = None  # called when the program has ended
         self.allowed: list[str] = []

@@ -16,6 +16,7 @@ COMMANDS = {
     "completion": ("twinsock.ui.completion", "completion for bash, zsh and fish"),
     "count": ("twinsock.ui.count", "the kernel's socket counters, explained by the sockets that exist"),
     "run": ("twinsock.ui.run", "an unmodified Python program on a simulated host, in virtual time"),
+    "up": ("twinsock.ui.up", "the same in real time, behind a TAP device: curl, ping and iperf3 of this machine talk to it"),
     "leaks": ("twinsock.ui.leaks", "what programs forget to close: CLOSE_WAIT, dead and unused sockets, inherited listeners"),
     "ports": ("twinsock.ui.ports", "automatic ports: who has them, how many connections are left, which error comes then"),
     "ns": ("twinsock.ui.ns", "network namespaces: who holds each, its sockets, the sysctls that were changed"),
