@@ -37,9 +37,17 @@ class HostReasons:
         self.instance.start()
 
     def take(self) -> list[str]:
-        """Return the reasons since the last call, of the calling thread."""
+        """Return the reasons since the last call, of the calling thread; not those of interrupts that came in between.
+
+        What is written to a TUN device is received by the thread itself; an interrupt handles packets of everybody.
+        """
+        return [reason for reason, own in self.take_all() if own]
+
+    def take_all(self) -> list[tuple[str, bool]]:
+        """Return the reasons since the last call, and whether the thread itself dropped the packet, or an interrupt in it."""
         tid = threading.get_native_id()
-        return [event.text.rpartition("reason: ")[2] for event in self.instance.read(final=True) if event.tid == tid]
+        mine = [event for event in self.instance.read(final=True) if event.tid == tid]
+        return [(event.text.rpartition("reason: ")[2], event.context[2:3] == ".") for event in mine]
 
     def close(self) -> None:
         """Leave nothing behind."""

@@ -60,12 +60,18 @@ class Outcome:
 
 
 def on_host(steps: list[Step], reasons: HostReasons) -> Outcome:
-    """Run a case on the live kernel, in a namespace of its own."""
-    for _ in range(4):
+    """Run a case on the live kernel, in a namespace of its own.
+
+    Once more if a listener report may stand in a counter and not in its neighbour. What this host answers to itself comes
+    in an interrupt, as do packets of others: drops in interrupts are this case's own when two runs have the same.
+    """
+    before: list[list[tuple[str, bool]]] | None = None
+    for _ in range(8):
         packets, counters, answers, drops, reports = run_in_netns(_host_program, steps, reasons)
-        if reports == 0:
-            break  # else a listener report may stand in a counter and not in its neighbour
-    return Outcome(packets, counters, answers, drops)
+        if reports == 0 and (drops == before or all(own for step in drops for _reason, own in step)):
+            break
+        before = drops
+    return Outcome(packets, counters, answers, [[reason for reason, _own in step] for step in drops])
 
 
 def on_twin(steps: list[Step]) -> Outcome:
@@ -85,7 +91,9 @@ def on_twin(steps: list[Step]) -> Outcome:
 # The live kernel.
 
 
-def _host_program(steps: list[Step], reasons: HostReasons) -> tuple[list[tuple[str, str]], dict[str, int], list[str], list[list[str]], int]:
+def _host_program(
+    steps: list[Step], reasons: HostReasons
+) -> tuple[list[tuple[str, str]], dict[str, int], list[str], list[list[tuple[str, bool]]], int]:
     run_promptly()
     tuns = {name: _open_tun(name) for name in DEVICES}
     _ip("link set tap2 address " + TAP_ADDRESS.hex(":"))
@@ -97,22 +105,27 @@ def _host_program(steps: list[Step], reasons: HostReasons) -> tuple[list[tuple[s
         _ip(f"address add 10.0.{i}.1/24 dev {name}")
         _ip(f"link set {name} up")
         _ip(f"-6 address add fd0{i}::1/64 dev {name} nodad")
-    for step in steps:
-        if step[0] == "before":
-            _ip(step[1])
-    time.sleep(0.05 if any(step[0] == "before" for step in steps) else 0.01)
+    _mld_octets[0] = 0
+    end = time.monotonic() + 10
+    while not _mld_octets[0] and time.monotonic() < end:  # tap2 reports the group of its IPv6 address, once, a little later
+        _drain(tuns["tap2"], 14)
+        time.sleep(0.001)
+    before_steps = [step for step in steps if step[0] == "before"]
+    for step in before_steps:
+        _ip(step[1])
+    time.sleep(0.05 if before_steps else 0.005)
     for fd in tuns.values():
         _drain(fd, 14 if fd == tuns["tap2"] else 0)
     _mld_octets[0] = 0
     before = _host_counters()
     out: list[tuple[str, str]] = []
     answers: list[str] = []
-    drops: list[list[str]] = []
+    drops: list[list[tuple[str, bool]]] = []
     for step in steps:
         if step[0] == "in":
             reasons.take()
             os.write(tuns[step[1]], step[2])
-            drops.append(reasons.take())
+            drops.append(reasons.take_all())
         elif step[0] == "wait":
             time.sleep(step[1] / 1000)
         elif step[0] == "sysctl":

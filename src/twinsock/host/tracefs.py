@@ -31,6 +31,7 @@ class TraceEvent:
         self.time_ns = time_ns  # CLOCK_MONOTONIC
         self.name = name  # of the tracepoint; sys_bind and sys_bind -> for system calls
         self.text = text
+        self.context = ""  # one letter each: interrupts off (b: bottom halves), need to run, in an interrupt (h hard, s soft), depths
         self.stack: list[str] = []  # innermost first
 
 
@@ -184,7 +185,9 @@ def parse_line(line: str) -> TraceEvent | None:
         name, _, arguments = rest.partition("(")
         return TraceEvent(command, int(tid), time_ns, name, arguments.rstrip(")"))
     name, _, text = rest.partition(": ")
-    return TraceEvent(command, int(tid), time_ns, name, text)
+    event = TraceEvent(command, int(tid), time_ns, name, text)
+    event.context = after.split()[-2]
+    return event
 
 
 def arguments_of(text: str) -> dict[str, int]:
