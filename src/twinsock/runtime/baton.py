@@ -119,6 +119,9 @@ class Outside:
         """Nobody can run: wait for what comes before the next timer; True if that may have changed something."""
         return False
 
+    def look(self, baton: "Baton") -> None:
+        """Somebody can run: let happen what is due outside, without waiting."""
+
     def deadlock(self, baton: "Baton") -> bool:
         """Nobody can run and no timer is armed: True if somebody was woken."""
         return False
@@ -260,6 +263,8 @@ class Baton:
             self.main.release()
             return
         try:
+            if self.outside is not None:
+                self.outside.look(self)
             while not self.run_queue or self.failure is not None:
                 if self.failure is not None or self.alive == 0:
                     self.main.release()
