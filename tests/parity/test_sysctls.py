@@ -74,7 +74,7 @@ def every_number(env: Any, paths: list[str]) -> Any:
 
 
 def numbers() -> list[str]:
-    special = (sysctl.PORT_RANGE, sysctl.PRIV_PORT, sysctl.BITMAP, sysctl.PING_RANGE, sysctl.STRING)
+    special = (sysctl.PORT_RANGE, sysctl.PRIV_PORT, sysctl.BITMAP, sysctl.PING_RANGE, sysctl.STRING, sysctl.ACTION, sysctl.NAMES)
     return [path[4:] for path, entry in TABLE.items() if entry.kind not in special and not entry.global_only]
 
 
@@ -185,3 +185,76 @@ def frag_limits(env: Any) -> Any:
 
 def test_reassembly_limits_bound_each_other() -> None:
     assert_parity(frag_limits)
+
+
+NEIGH_TEXTS = (
+    "0",
+    "1",
+    "2",
+    "3",
+    "99",
+    "100",
+    "101",
+    "1000",
+    "86400",
+    "-1",
+    "2147483647",
+    "2147483648",
+    "4294967296",
+    "x",
+    "",
+    " 7",
+    "7 8",
+)
+NEIGH_NAMES = ("base_reachable_time", "base_reachable_time_ms", "delay_first_probe_time", "locktime", "mcast_resolicit", "mcast_solicit")
+NEIGH_NAMES += ("retrans_time", "retrans_time_ms", "ucast_solicit", "unres_qlen", "unres_qlen_bytes")
+
+
+def neighbour_values(env: Any) -> Any:
+    out: list[Any] = []
+    for family in ("ipv4", "ipv6"):
+        for name in NEIGH_NAMES:
+            out.append((family, name, [env.sysctl(f"{family}/neigh/{which}/{name}") for which in ("default", "lo", "all", "none")]))
+            out.append(writes(env, f"{family}/neigh/lo/{name}", NEIGH_TEXTS))
+    return out
+
+
+def test_neighbour_times_take_and_refuse_the_same_texts() -> None:
+    assert_parity(neighbour_values)
+
+
+def actions_and_lists(env: Any) -> Any:
+    out: list[Any] = []
+    for family in ("ipv4", "ipv6"):
+        out.append(
+            [env.sysctl(f"{family}/route/flush"), *[env.sysctl(f"{family}/route/flush", text) for text in ("1", "-1", "0", "5 6", "x", "")]]
+        )
+    out.append(writes(env, "ipv6/icmp/ratemask", ("0-255", "1,2,3", "", "256", "x", "128-129", "0-1,3-127")))
+    for text in ("reno", "nonsense", "", "reno cubic"):
+        out.append(env.sysctl("ipv4/tcp_allowed_congestion_control", text))
+    out.append("reno" in str(env.sysctl("ipv4/tcp_available_congestion_control")))
+    return [*out, env.sysctl("ipv4/tcp_available_congestion_control", "reno")]
+
+
+def test_entries_that_act_and_lists_of_numbers_and_names() -> None:
+    assert_parity(actions_and_lists)
+
+
+def test_the_folders_of_neighbours_and_devices_list_what_can_be_read() -> None:
+    def program(env: Any) -> Any:
+        found = {}
+        for folder in ("ipv4/neigh", "ipv6/neigh/lo", "ipv4/conf", "ipv6/conf/lo"):
+            names = env.os.listdir(f"/proc/sys/net/{folder}")
+            found[folder] = (names == sorted(names), {"lo", "default", "all", "ucast_solicit", "accept_dad", "enhanced_dad"} & set(names))
+        return found
+
+    assert_parity(program)
+
+
+def test_limits_of_files_are_read_and_set() -> None:
+    def program(env: Any) -> Any:
+        read = [env.os.read(env.os.open(f"/proc/sys/fs/{name}", 0), 100).split() for name in ("file-nr", "file-max", "nr_open")]
+        assert len(read[0]) == 3 and read[0][2] == read[1][0]
+        return read[0][1], read[2], int(read[0][0]) > 0, [env.os.stat(f"/proc/sys/fs/{name}").st_mode for name in ("file-nr", "nr_open")]
+
+    assert_parity(program)

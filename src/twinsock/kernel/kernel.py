@@ -125,6 +125,8 @@ class Kernel(SoftirqRunner):
         self.sysctl_tcp_mem = [287832, 383779, 575664]  # pages: of a host with 24 GB
         self.sysctl_udp_mem = [575667, 767559, 1151334]
         self.sysctl_tcp_max_orphans = 131072
+        self.tcp_available_cc = ["reno", "cubic"]
+        self.tcp_allowed_cc = ["reno", "cubic"]  # what a task without CAP_NET_ADMIN may choose
         self.cubic_hystart_detect = 3  # parameter of the module tcp_cubic: by ACK trains, by delay
         self.max_user_watches = 231000  # fs.epoll.max_user_watches
         self.epoll_watches = 0

@@ -24,6 +24,13 @@ PORT_RANGE: Final = 6  # ip_local_port_range
 PRIV_PORT: Final = 7  # ip_unprivileged_port_start
 BITMAP: Final = 8  # proc_do_large_bitmap: ranges of numbers
 PING_RANGE: Final = 9  # ping_group_range
+SECONDS: Final = 13  # seconds as text, milliseconds in the field
+USERHZ: Final = 14  # hundredths of a second as text, milliseconds in the field
+TICKS: Final = 15  # ticks as text, milliseconds in the field
+QUEUE: Final = 16  # packets of an Ethernet's size as text, bytes in the field
+ACTION: Final = 17  # nothing to read: a write does something
+FILE_NR: Final = 18  # fs.file-nr: files, 0, the most
+NAMES: Final = 19  # words
 FASTOPEN_KEY: Final = 12  # four or eight words in hexadecimal
 STRING: Final = 10  # proc_dostring with a check of its own
 
@@ -131,6 +138,19 @@ def write_uint(text: bytes, values: list[int], entry: CtlTable) -> int:
     if parser.value > UINT_MAX or not max(entry.low, 0) <= parser.value <= high:
         return -EINVAL
     values[0] = parser.value
+    return 0
+
+
+def write_userhz(text: bytes, values: list[int], hz: int) -> int:
+    """Parse hundredths of a second into milliseconds, by way of 32 bits of ticks: 0 or -EINVAL."""
+    parser = NumberParser(text)
+    parser.skip_spaces()
+    if parser.at_end() or not parser.get_long(_SPACE):
+        return -EINVAL
+    ticks = parser.value * hz // 100 & 0xFFFFFFFF
+    if ticks > INT_MAX:
+        ticks -= 1 << 32
+    values[0] = (-ticks if parser.negative else ticks) * 1000 // hz
     return 0
 
 

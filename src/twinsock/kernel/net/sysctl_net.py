@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from twinsock.kernel import sysctl
 from twinsock.kernel.net.core.dev import dev_get_by_name
+from twinsock.kernel.net.core.neighbour import NeighParms
 from twinsock.kernel.net.ipv4.devinet import inet_forward_change
 from twinsock.kernel.net.ipv4.inet_fragment import FqdirBase
 from twinsock.kernel.net.ipv4.tcp_cong_init import AVAILABLE
 from twinsock.kernel.net.ipv6.addrconf import addrconf_forward_change, dev_disable_change, dev_forward_change
-from twinsock.kernel.net.sysctl_tables import DEVCONF_BOOLS, IPV4, IPV6, NET_CORE, UNIX, make_table
+from twinsock.kernel.net.sysctl_tables import DEVCONF_BOOLS, FS, IPV4, IPV6, NEIGH, NET_CORE, UNIX, make_table
 from twinsock.kernel.sysctl import CtlTable
 from twinsock.uapi.capability import CAP_NET_ADMIN
-from twinsock.uapi.errno import EACCES, EINVAL, ENOENT
+from twinsock.uapi.errno import EACCES, EINVAL, ENOENT, EPERM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
     from twinsock.kernel.net.core.net_namespace import Net
     from twinsock.kernel.sched.task import Task
 
-_TABLE: Final[dict[str, CtlTable]] = make_table(NET_CORE + IPV4 + IPV6 + UNIX)
+_TABLE: Final[dict[str, CtlTable]] = make_table(NET_CORE + IPV4 + IPV6 + UNIX + FS)
+_ETHERNET_TRUESIZE: Final = 2090  # what a frame of 1514 bytes counts in a queue
 
 
 def sysctl_find(net: Net, path: str) -> CtlTable | None:
     """Return the entry that a namespace shows under a path, or None."""
     entry = _TABLE.get(path)
     if entry is None:
-        return _devconf_entry(net, path)
+        return _devconf_entry(net, path) or _neigh_entry(net, path)
     if entry.global_only and not net.is_init_net():
         return None
     return entry if hasattr(_holder(net, entry), entry.field) else None
@@ -64,6 +66,33 @@ def _devconf_entry(net: Net, path: str) -> CtlTable | None:
     return entry
 
 
+def _neigh_entry(net: Net, path: str) -> CtlTable | None:
+    """Return an entry of net.ipv4.neigh.* or net.ipv6.neigh.*."""
+    parts = path.split("/")
+    if len(parts) != 5 or parts[0] != "net" or parts[2] != "neigh":
+        return None
+    for name, field, kind4, kind6 in NEIGH:
+        if name == parts[4]:
+            kind = kind4 if parts[1] == "ipv4" else kind6
+            entry = CtlTable(
+                path, f"neigh-{parts[1]}/{parts[3]}", field, kind, sysctl.INT_MIN if kind in (sysctl.SECONDS, sysctl.TICKS) else 0
+            )
+            return entry if _holder(net, entry) is not None else None
+    return None
+
+
+def sysctl_folders(net: Net) -> list[str]:
+    """Return the paths of net.*.conf.* and net.*.neigh.*, sorted."""
+    found: list[str] = []
+    for family, conf in (("ipv4", net.ipv4.devconf_dflt), ("ipv6", net.ipv6.devconf_dflt)):
+        names = [] if conf is None else conf.names()
+        devices = [dev.name for dev in net.dev_base]
+        paths = [f"net/{family}/conf/{which}/{name}" for which in ("all", "default", *devices) for name in names]
+        paths += [f"net/{family}/neigh/{which}/{name}" for which in ("default", *devices) for name, *_rest in NEIGH]
+        found += [path for path in paths if sysctl_find(net, path) is not None]
+    return sorted(found)
+
+
 def _holder(net: Net, entry: CtlTable) -> object:
     """Return the object that has an entry's field."""
     name = entry.holder
@@ -78,6 +107,8 @@ def _holder(net: Net, entry: CtlTable) -> object:
     if name == "kernel":
         return net.kernel
     family, _, which = name.partition("/")
+    if family.startswith("neigh-"):
+        return _neigh_parms(net, family == "neigh-ipv4", which)
     netns = net.ipv4 if family == "ipv4" else net.ipv6
     if which == "all":
         return netns.devconf_all
@@ -90,6 +121,17 @@ def _holder(net: Net, entry: CtlTable) -> object:
             in_dev = getattr(dev, "ip_ptr" if family == "ipv4" else "ip6_ptr", None)
             return getattr(in_dev, "cnf", None)
     return None
+
+
+def _neigh_parms(net: Net, ipv4: bool, which: str) -> NeighParms | None:
+    """Return the neighbour parameters of a device, or the defaults."""
+    table = net.ipv4.arp_tbl if ipv4 else net.ipv6.nd_tbl
+    if table is None:
+        return None
+    if which == "default":
+        return table.parms if net.is_init_net() else None
+    dev = dev_get_by_name(net, which)
+    return None if dev is None else table.parms_of(dev)
 
 
 def net_ctl_permissions(task: Task, net: Net, entry: CtlTable) -> int:
@@ -133,7 +175,11 @@ def sysctl_show(net: Net, entry: CtlTable) -> str:
     if entry.kind == sysctl.PORT_RANGE:
         return sysctl.format_ints([ipv4.ip_local_ports_low, ipv4.ip_local_ports_high])
     if entry.kind == sysctl.BITMAP:
-        return sysctl.format_bitmap(ipv4.sysctl_local_reserved_ports)
+        return sysctl.format_bitmap(getattr(_holder(net, entry), entry.field))
+    if entry.kind == sysctl.NAMES:
+        return " ".join(getattr(_holder(net, entry), entry.field)) + "\n"
+    if entry.kind == sysctl.FILE_NR:
+        return sysctl.format_ints([net.kernel.nr_files, 0, net.kernel.file_max])
     if entry.kind == sysctl.FASTOPEN_KEY:
         return _show_fastopen_key(net)
     if entry.kind == sysctl.STRING:
@@ -144,6 +190,12 @@ def sysctl_show(net: Net, entry: CtlTable) -> str:
         values = [value // clock.hz for value in values]
     elif entry.kind == sysctl.MS_JIFFIES:
         values = [value * 1000 // clock.hz for value in values]
+    elif entry.kind == sysctl.USERHZ:
+        return ("-" if values[0] < 0 else "") + sysctl.format_ints([abs(values[0]) * clock.hz // 1000 * 100 // clock.hz])
+    elif entry.kind in (sysctl.SECONDS, sysctl.TICKS):
+        values = [value // (1000 if entry.kind == sysctl.SECONDS else 1000 // clock.hz) for value in values]
+    elif entry.kind == sysctl.QUEUE:
+        values = [value // _ETHERNET_TRUESIZE for value in values]
     return sysctl.format_ints(values)
 
 
@@ -168,10 +220,12 @@ def sysctl_store(net: Net, entry: CtlTable, text: bytes) -> int:
     if kind == sysctl.PRIV_PORT:
         return ipv4_privileged_ports(net, entry, text)
     if kind == sysctl.BITMAP:
-        err, ranges = sysctl.parse_bitmap(text, 65536)
+        err, ranges = sysctl.parse_bitmap(text, entry.high + 1)
         if not err:
-            net.ipv4.sysctl_local_reserved_ports = ranges
+            setattr(_holder(net, entry), entry.field, ranges)
         return err
+    if kind == sysctl.NAMES:
+        return _store_names(net, entry, text)
     if kind == sysctl.PING_RANGE:
         return ipv4_ping_group_range(net, entry, text)
     if kind == sysctl.STRING:
@@ -194,12 +248,56 @@ def sysctl_store(net: Net, entry: CtlTable, text: bytes) -> int:
         if not err:
             values[0] = ticks if kind == sysctl.MS_JIFFIES else ticks * 1000 // net.kernel.clock.hz
     else:
-        err = sysctl.write_ints(text, values, entry, net.kernel.clock.hz if kind == sysctl.JIFFIES else 1)
+        err = _write_scaled(net, text, values, entry)
     if not err or kind not in (sysctl.MS_JIFFIES, sysctl.MSECS):
+        if kind == sysctl.ACTION:
+            values = [old[0] + 1]
         _put(net, entry, values)
-        if values != old:
+        if entry.holder.startswith("neigh-"):
+            neigh_proc_update(net, entry, values[0])
+        elif values != old:
             _changed(net, entry, old[0], values[0])
     return err
+
+
+def _write_scaled(net: Net, text: bytes, values: list[int], entry: CtlTable) -> int:
+    """Parse numbers in the unit of the text into the unit of the field: 0 or -EINVAL."""
+    kind, hz = entry.kind, net.kernel.clock.hz
+    if kind == sysctl.JIFFIES:
+        return sysctl.write_ints(text, values, entry, hz)
+    if kind == sysctl.USERHZ:
+        return sysctl.write_userhz(text, values, hz)
+    if kind == sysctl.ACTION and entry.path.startswith("net/ipv4/"):
+        return 0  # Linux: whatever is written
+    if kind == sysctl.TICKS:
+        err = sysctl.write_ints(text, values, entry, 1)
+        if not err:
+            values[0] = values[0] * 1000 // hz
+        return err
+    scale = _ETHERNET_TRUESIZE if kind == sysctl.QUEUE else 1000 if kind == sysctl.SECONDS else 1
+    return sysctl.write_ints(text, values, entry, scale)
+
+
+def neigh_proc_update(net: Net, entry: CtlTable, value: int) -> None:
+    """A default holds for every device that has no value of its own; the time to trust an answer is drawn anew."""
+    ipv4 = entry.holder.startswith("neigh-ipv4")
+    table = net.ipv4.arp_tbl if ipv4 else net.ipv6.nd_tbl
+    which = entry.holder.partition("/")[2]
+    parms = _neigh_parms(net, ipv4, which)
+    if table is None or parms is None:
+        return
+    changed = [parms]
+    if which == "default":
+        for dev in net.dev_base:
+            other = table.parms_of(dev)
+            if entry.field not in other.own:
+                setattr(other, entry.field, value)
+                changed.append(other)
+    elif entry.field not in parms.own:
+        parms.own.append(entry.field)
+    if entry.field == "base_reachable_time_ms":
+        for other in changed:
+            other.reachable_time_ns = table.draw_reachable_time(other)
 
 
 def _frag_limits(net: Net, entry: CtlTable) -> CtlTable:
@@ -261,15 +359,27 @@ def _store_string(net: Net, entry: CtlTable, text: bytes) -> int:
     value = text.split(b"\n")[0].split(b"\0")[0].strip().decode("latin-1")
     if value not in AVAILABLE:
         return -ENOENT
+    if not net.is_init_net() and value not in net.kernel.tcp_allowed_cc:
+        return -EPERM
     setattr(_holder(net, entry), entry.field, value)
     return 0
 
 
-def sysctl_add_ranges(net: Net, text: bytes) -> int:
-    """Add ports to ip_local_reserved_ports, as a write behind the beginning does: 0 or -EINVAL."""
-    err, ranges = sysctl.parse_bitmap(text, 65536)
+def _store_names(net: Net, entry: CtlTable, text: bytes) -> int:
+    """tcp_allowed_congestion_control: those that exist, else -ENOENT."""
+    names = text.decode("latin-1").split("\0")[0].split()
+    if any(name not in AVAILABLE for name in names):
+        return -ENOENT
+    setattr(_holder(net, entry), entry.field, [name for name in AVAILABLE if name in names])
+    return 0
+
+
+def sysctl_add_ranges(net: Net, entry: CtlTable, text: bytes) -> int:
+    """Add to a list of numbers, as a write behind the beginning does: 0 or -EINVAL."""
+    err, ranges = sysctl.parse_bitmap(text, entry.high + 1)
     if not err:
-        net.ipv4.sysctl_local_reserved_ports = sysctl.merge_ranges(net.ipv4.sysctl_local_reserved_ports + ranges)
+        holder = _holder(net, entry)
+        setattr(holder, entry.field, sysctl.merge_ranges(getattr(holder, entry.field) + ranges))
     return err
 
 

@@ -29,6 +29,13 @@ _KINDS: Final[dict[str, int]] = {
     "ping_range": sysctl.PING_RANGE,
     "string": sysctl.STRING,
     "fastopen_key": sysctl.FASTOPEN_KEY,
+    "seconds": sysctl.SECONDS,
+    "userhz": sysctl.USERHZ,
+    "ticks": sysctl.TICKS,
+    "queue": sysctl.QUEUE,
+    "action": sysctl.ACTION,
+    "file_nr": sysctl.FILE_NR,
+    "names": sysctl.NAMES,
 }
 
 NET_CORE: Final = """
@@ -41,6 +48,14 @@ r core/rmem_default kernel sysctl_rmem_default int 2304
 r core/wmem_default kernel sysctl_wmem_default int 4608
 g core/max_skb_frags kernel sysctl_max_skb_frags int 1 17
 g core/mem_pcpu_rsv kernel sysctl_mem_pcpu_rsv int 256
+g core/netdev_max_backlog kernel netdev_max_backlog int
+"""
+
+FS: Final = """
+fs/file-max kernel file_max ulong
+fs/file-nr kernel nr_files file_nr
+fs/nr_open kernel nr_open uint 8 2147483584
+fs/epoll/max_user_watches kernel max_user_watches ulong
 """
 
 UNIX: Final = """
@@ -49,7 +64,7 @@ unix/max_dgram_qlen unix sysctl_max_dgram_qlen int
 
 IPV4: Final = """
 ipv4/ip_local_port_range ipv4 - port_range
-ipv4/ip_local_reserved_ports ipv4 - bitmap
+ipv4/ip_local_reserved_ports ipv4 sysctl_local_reserved_ports bitmap 0 65535
 ipv4/ip_unprivileged_port_start ipv4 sysctl_ip_prot_sock priv_port 0 65535
 ipv4/ip_nonlocal_bind ipv4 sysctl_ip_nonlocal_bind u8
 ipv4/ip_autobind_reuse ipv4 sysctl_ip_autobind_reuse u8 0 1
@@ -73,6 +88,8 @@ ipv4/ipfrag_max_dist ipv4/frag max_dist int 0
 ipv4/icmp_ratelimit ipv4 sysctl_icmp_ratelimit msecs
 ipv4/route/min_pmtu ipv4 ip_rt_min_pmtu int 68
 ipv4/route/min_adv_mss ipv4 ip_rt_min_advmss int
+ipv4/route/mtu_expires ipv4 ip_rt_mtu_expires_ms seconds
+ipv4/route/flush ipv4 rt_genid action
 ipv4/igmp_max_memberships ipv4 sysctl_igmp_max_memberships int
 ipv4/igmp_max_msf ipv4 sysctl_igmp_max_msf int
 ipv4/udp_rmem_min ipv4 sysctl_udp_rmem_min int 1
@@ -154,6 +171,9 @@ ipv4/tcp_rto_max_ms ipv4 sysctl_tcp_rto_max_ms int 1000 120000
 ipv4/tcp_pingpong_thresh ipv4 sysctl_tcp_pingpong_thresh u8 1
 ipv4/tcp_plb_enabled ipv4 sysctl_tcp_plb_enabled u8 0 1
 ipv4/tcp_congestion_control ipv4 tcp_congestion_control string
+ipv4/tcp_available_congestion_control kernel tcp_available_cc names
+ipv4/tcp_allowed_congestion_control kernel tcp_allowed_cc names
+ipv4/udp_early_demux ipv4 sysctl_udp_early_demux u8
 g ipv4/tcp_mem kernel sysctl_tcp_mem ulong
 g ipv4/udp_mem kernel sysctl_udp_mem ulong
 g ipv4/tcp_max_orphans kernel sysctl_tcp_max_orphans int
@@ -170,8 +190,28 @@ ipv6/ip6frag_high_thresh ipv6/frag high_thresh ulong
 ipv6/ip6frag_low_thresh ipv6/frag low_thresh ulong
 ipv6/ip6frag_time ipv6/frag timeout jiffies
 ipv6/route/min_adv_mss ipv6 ip6_rt_min_advmss int
+ipv6/route/mtu_expires ipv6 ip6_rt_mtu_expires_ms seconds
+ipv6/route/flush ipv6 rt_genid action
 ipv6/icmp/ratelimit ipv6 sysctl_icmpv6_ratelimit msecs
+ipv6/icmp/ratemask ipv6 sysctl_icmpv6_ratemask bitmap 0 255
+ipv6/icmp/echo_ignore_anycast ipv6 sysctl_icmpv6_echo_ignore_anycast u8
+ipv6/anycast_src_echo_reply ipv6 sysctl_anycast_src_echo_reply u8
 """
+
+# net.*.neigh.DEVICE.*: file, field of NeighParms, kind for IPv4, kind for IPv6
+NEIGH: Final[tuple[tuple[str, str, int, int], ...]] = (
+    ("base_reachable_time", "base_reachable_time_ms", sysctl.SECONDS, sysctl.SECONDS),
+    ("base_reachable_time_ms", "base_reachable_time_ms", sysctl.MSECS, sysctl.MSECS),
+    ("delay_first_probe_time", "delay_first_probe_time_ms", sysctl.SECONDS, sysctl.SECONDS),
+    ("locktime", "locktime_ms", sysctl.USERHZ, sysctl.USERHZ),
+    ("mcast_resolicit", "mcast_resolicit", sysctl.INT, sysctl.INT),
+    ("mcast_solicit", "mcast_solicit", sysctl.INT, sysctl.INT),
+    ("retrans_time", "retrans_time_ms", sysctl.USERHZ, sysctl.TICKS),
+    ("retrans_time_ms", "retrans_time_ms", sysctl.MSECS, sysctl.MSECS),
+    ("ucast_solicit", "ucast_solicit", sysctl.INT, sysctl.INT),
+    ("unres_qlen", "unres_qlen_bytes", sysctl.QUEUE, sysctl.QUEUE),
+    ("unres_qlen_bytes", "unres_qlen_bytes", sysctl.INT, sysctl.INT),
+)
 
 # files of net.*.conf.* that take 0 and 1 only
 DEVCONF_BOOLS: Final[tuple[str, ...]] = ("ioam6_enabled", "force_forwarding", "ra_honor_pio_life", "ra_honor_pio_pflag")
@@ -188,10 +228,15 @@ def make_table(text: str) -> dict[str, CtlTable]:
         low = int(words[4]) if len(words) > 4 else sysctl.INT_MIN
         high = int(words[5]) if len(words) > 5 else sysctl.ULONG_MAX if words[3] == "ulong" else sysctl.INT_MAX
         field = "ip_local_ports_low" if words[2] == "-" else words[2]
-        entry = CtlTable("net/" + words[0], words[1], field, _KINDS[words[3]], low, high)
+        path = words[0] if words[0].startswith("fs/") else "net/" + words[0]
+        entry = CtlTable(path, words[1], field, _KINDS[words[3]], low, high)
         entry.global_only = flag == "g"
         if entry.kind == sysctl.FASTOPEN_KEY:
             entry.mode = 0o600
-        entry.child_mode = 0o444 if flag == "r" else entry.mode
+        elif entry.kind == sysctl.ACTION:
+            entry.mode = 0o200
+        elif entry.kind == sysctl.FILE_NR or entry.field == "tcp_available_cc":
+            entry.mode = 0o444
+        entry.child_mode = 0o444 if flag == "r" or entry.field == "tcp_allowed_cc" else entry.mode
         table[entry.path] = entry
     return table

@@ -14,6 +14,7 @@ from twinsock.kernel.net.sysctl_net import (
     net_ctl_permissions,
     sysctl_add_ranges,
     sysctl_find,
+    sysctl_folders,
     sysctl_list,
     sysctl_mode,
     sysctl_show,
@@ -47,8 +48,12 @@ class SysDir(ProcDir):
     def names(self, task: Task) -> list[str]:
         """List what is here, sorted."""
         start = len(self.where)
-        found = [path[start:].split("/")[0] for path in sysctl_list(self._net(task)) if path.startswith(self.where)]
+        found = [path[start:].split("/")[0] for path in self._paths(task) if path.startswith(self.where)]
         return sorted(set(found))
+
+    def _paths(self, task: Task) -> list[str]:
+        net = self._net(task)
+        return sysctl_list(net) + (sysctl_folders(net) if "net/ipv".startswith(self.where[:7]) else [])
 
     def lookup(self, task: Task, name: bytes) -> Inode | None:
         """Find an entry or a directory."""
@@ -59,7 +64,7 @@ class SysDir(ProcDir):
         if entry is not None:
             return SysFile(self.sb, self, text, entry, net)
         folder = path + "/"
-        if any(other.startswith(folder) for other in sysctl_list(net)):
+        if any(other.startswith(folder) for other in self._paths(task)):
             return SysDir(self.sb, self, text, folder, net if folder.startswith("net/") else None)
         return None
 
@@ -142,7 +147,7 @@ class SysctlFile(File):
             known = self._text()
             text = known[:pos] + data if pos <= len(known) else known
         elif entry.kind == BITMAP and pos and data:
-            return sysctl_add_ranges(self.inode.net, data) or len(data)
+            return sysctl_add_ranges(self.inode.net, entry, data) or len(data)
         else:
             text = b"" if pos else data
         if text:

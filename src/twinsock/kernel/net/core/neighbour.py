@@ -41,6 +41,7 @@ NUD_CONNECTED: Final = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE
 NEIGH_UPDATE_F_OVERRIDE: Final = 1
 NEIGH_UPDATE_F_WEAK_OVERRIDE: Final = 2
 NEIGH_UPDATE_F_ADMIN: Final = 0x80000000
+_AF_INET: Final = 2
 
 
 class NeighParms:
@@ -57,6 +58,22 @@ class NeighParms:
         self.unres_qlen_bytes = 212992
         self.locktime_ms = 1000
         self.reachable_time_ns = 0  # drawn from [0.5, 1.5) of the base
+        self.own: list[str] = []  # a device's: fields that were set for it, and follow the defaults no more
+
+    def copy(self) -> NeighParms:
+        """Return equal parameters, for a device."""
+        other = NeighParms()
+        other.mcast_solicit = self.mcast_solicit
+        other.ucast_solicit = self.ucast_solicit
+        other.mcast_resolicit = self.mcast_resolicit
+        other.retrans_time_ms = self.retrans_time_ms
+        other.base_reachable_time_ms = self.base_reachable_time_ms
+        other.delay_first_probe_time_ms = self.delay_first_probe_time_ms
+        other.gc_stale_time_ms = self.gc_stale_time_ms
+        other.unres_qlen_bytes = self.unres_qlen_bytes
+        other.locktime_ms = self.locktime_ms
+        other.reachable_time_ns = self.reachable_time_ns
+        return other
 
 
 class Neighbour(Timer):
@@ -65,6 +82,7 @@ class Neighbour(Timer):
     def __init__(self, tbl: NeighTable, key: bytes, dev: NetDevice) -> None:
         super().__init__()
         self.tbl = tbl
+        self.parms = tbl.parms_of(dev)
         self.key = key
         self.dev = dev
         self.nud_state = NUD_NONE
@@ -82,7 +100,7 @@ class Neighbour(Timer):
         """Move on when the state's time is over, neigh_timer_handler()."""
         clock = self.dev.net.kernel.clock
         now = clock.now_ns
-        parms = self.tbl.parms
+        parms = self.parms
         delay_ns = parms.delay_first_probe_time_ms * NSEC_PER_MSEC
         retrans_ns = parms.retrans_time_ms * NSEC_PER_MSEC
         next_ns = 0
@@ -128,13 +146,13 @@ class Neighbour(Timer):
             return True
         probe_now = False
         if not state & (NUD_STALE | NUD_INCOMPLETE):
-            self.probes = self.tbl.parms.ucast_solicit
+            self.probes = self.parms.ucast_solicit
             self._become(NUD_INCOMPLETE)
-            self._arm(clock.now_ns + self.tbl.parms.retrans_time_ms * NSEC_PER_MSEC)
+            self._arm(clock.now_ns + self.parms.retrans_time_ms * NSEC_PER_MSEC)
             probe_now = True
         elif state & NUD_STALE:
             self._become(NUD_DELAY)
-            self._arm(clock.now_ns + self.tbl.parms.delay_first_probe_time_ms * NSEC_PER_MSEC)
+            self._arm(clock.now_ns + self.parms.delay_first_probe_time_ms * NSEC_PER_MSEC)
             return False
         if skb is not None:
             self._queue(skb)
@@ -187,11 +205,11 @@ class Neighbour(Timer):
             self.dev.net.kernel.clock.del_timer(self)
             self._become(new)
             if new & NUD_IN_TIMER:
-                self._arm(now + (self.tbl.parms.reachable_time_ns if new & NUD_REACHABLE else 0))
+                self._arm(now + (self.parms.reachable_time_ns if new & NUD_REACHABLE else 0))
         if update_addr and lladdr != self.ha:
             self.ha = lladdr
             if not new & NUD_CONNECTED:
-                self.confirmed_ns = now - 2 * self.tbl.parms.base_reachable_time_ms * NSEC_PER_MSEC
+                self.confirmed_ns = now - 2 * self.parms.base_reachable_time_ms * NSEC_PER_MSEC
         if not old & NUD_VALID:
             self._flush_queue()
         if changed:
@@ -210,7 +228,7 @@ class Neighbour(Timer):
         self.nud_state = state
 
     def _max_probes(self) -> int:
-        parms = self.tbl.parms
+        parms = self.parms
         return parms.ucast_solicit + (parms.mcast_resolicit if self.nud_state & NUD_PROBE else parms.mcast_solicit)
 
     def _arm(self, when_ns: int) -> None:
@@ -226,7 +244,7 @@ class Neighbour(Timer):
         if self.arp_queue is None:
             self.arp_queue = deque()
         queue = self.arp_queue
-        while queue and self.arp_queue_len_bytes + skb.truesize > self.tbl.parms.unres_qlen_bytes:
+        while queue and self.arp_queue_len_bytes + skb.truesize > self.parms.unres_qlen_bytes:
             oldest = queue.popleft()
             self.arp_queue_len_bytes -= oldest.truesize
             self.tbl.unres_discards += 1
@@ -257,7 +275,8 @@ class NeighTable:
         self.net = net
         self.family = family
         self.parms = NeighParms()
-        self.parms.reachable_time_ns = self._draw_reachable_time()
+        self.parms.reachable_time_ns = self.draw_reachable_time(self.parms)
+        self.dev_parms: dict[int, NeighParms] = {}  # by index of the device
         self.by_dev: dict[int, dict[bytes, Neighbour]] = {}
         self.unres_discards = 0
         self.res_failed = 0
@@ -319,6 +338,19 @@ class NeighTable:
             found.extend(entries.values())
         return found
 
-    def _draw_reachable_time(self) -> int:
-        base = self.parms.base_reachable_time_ms
+    def parms_of(self, dev: NetDevice) -> NeighParms:
+        """Return a device's parameters, at first a copy of the defaults, which are those of the initial namespace."""
+        parms = self.dev_parms.get(dev.ifindex)
+        if parms is None:
+            init = self.net.kernel.init_net
+            table = init.ipv4.arp_tbl if self.family == _AF_INET else init.ipv6.nd_tbl
+            parms = (self.parms if table is None else table.parms).copy()
+            self.dev_parms[dev.ifindex] = parms
+        return parms
+
+    def draw_reachable_time(self, parms: NeighParms) -> int:
+        """Return how long an answer is trusted, about the base time."""
+        base = parms.base_reachable_time_ms
+        if base <= 0:
+            return 0
         return (base // 2 + self.net.kernel.prng.below(base)) * NSEC_PER_MSEC

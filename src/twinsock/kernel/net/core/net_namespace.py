@@ -83,7 +83,8 @@ class NetnsIpv4(NetnsTcp):
         self.sysctl_udp_rmem_min = 4096
         self.sysctl_udp_wmem_min = 4096
         self.ip_rt_min_pmtu = 552
-        self.ip_rt_mtu_expires_ns = 600_000_000_000
+        self.ip_rt_mtu_expires_ms = 600_000
+        self.sysctl_udp_early_demux = 1
         self.ip_rt_min_advmss = 256
         self.rt_genid = 1  # routes of another generation are looked up again
         self.devconf_all: Ipv4Devconf | None = None  # net.ipv4.conf.all; None until IPv4 is registered
@@ -105,8 +106,10 @@ class NetnsIpv6:
         self.sysctl_icmpv6_echo_ignore_all = 0
         self.sysctl_icmpv6_echo_ignore_multicast = 0
         self.sysctl_icmpv6_ratelimit = 100  # ms per message and peer
-        self.sysctl_icmpv6_ratemask_ptb = 0  # packet-too-big is not in the default mask 0-1,3-127
-        self.ip6_rt_mtu_expires_ns = 600_000_000_000
+        self.ip6_rt_mtu_expires_ms = 600_000
+        self.sysctl_icmpv6_ratemask: list[tuple[int, int]] = [(0, 1), (3, 127)]
+        self.sysctl_icmpv6_echo_ignore_anycast = 0
+        self.sysctl_anycast_src_echo_reply = 0
         self.ip6_rt_min_advmss = 1220
         self.rt_genid = 1
         self.devconf_all: Ipv6Devconf | None = None

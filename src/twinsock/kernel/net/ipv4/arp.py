@@ -59,7 +59,7 @@ class ArpTable(NeighTable):
             saddr = skb.nh4.saddr
         if not saddr:
             saddr = inet_select_addr(dev, target, RT_SCOPE_LINK, self.net)
-        if neigh.probes < self.parms.ucast_solicit and neigh.ha:
+        if neigh.probes < neigh.parms.ucast_solicit and neigh.ha:
             arp_send(dev, ARPOP_REQUEST, target, saddr, neigh.ha, bytes(6))
         else:
             arp_send(dev, ARPOP_REQUEST, target, saddr, ETH_BROADCAST, bytes(6))
@@ -132,7 +132,7 @@ def _process(skb: SkBuff, dev: NetDevice, arp: ArpPacket) -> None:
     if known is not None:
         now = net.kernel.clock.now_ns
         gratuitous = arp.sip == arp.tip
-        override = now > known.updated_ns + tbl.parms.locktime_ms * NSEC_PER_MSEC or gratuitous
+        override = now > known.updated_ns + known.parms.locktime_ms * NSEC_PER_MSEC or gratuitous
         state = NUD_REACHABLE if arp.op == ARPOP_REPLY and skb.pkt_type == PACKET_HOST else NUD_STALE
         known.update(arp.sha, state, NEIGH_UPDATE_F_OVERRIDE if override else 0)
 

@@ -66,6 +66,33 @@ class Ipv4Devconf:
         self.shared_media = 1
         self.src_valid_mark = 0
 
+    def names(self) -> list[str]:
+        """List the files."""
+        return [
+            "accept_local",
+            "accept_redirects",
+            "accept_source_route",
+            "arp_accept",
+            "arp_announce",
+            "arp_filter",
+            "arp_ignore",
+            "arp_notify",
+            "bc_forwarding",
+            "drop_gratuitous_arp",
+            "drop_unicast_in_l2_multicast",
+            "forwarding",
+            "ignore_routes_with_linkdown",
+            "log_martians",
+            "promote_secondaries",
+            "proxy_arp",
+            "route_localnet",
+            "rp_filter",
+            "secure_redirects",
+            "send_redirects",
+            "shared_media",
+            "src_valid_mark",
+        ]
+
     def copy(self) -> Ipv4Devconf:
         """Return an equal configuration, for a new device."""
         other = Ipv4Devconf()

@@ -175,7 +175,7 @@ class Rtable(Dst):
             locked = True
             mtu = min(old, net.ipv4.ip_rt_min_pmtu)
         assert net.ipv4.fib is not None
-        expires = net.kernel.clock.now_ns + net.ipv4.ip_rt_mtu_expires_ns
+        expires = net.kernel.clock.now_ns + net.ipv4.ip_rt_mtu_expires_ms * 1_000_000
         net.ipv4.fib.exceptions[self.daddr] = PmtuException(mtu, locked, expires)
 
 

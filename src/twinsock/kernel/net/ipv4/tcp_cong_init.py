@@ -5,7 +5,7 @@ from __future__ import annotations
 from twinsock.kernel.net.ipv4.tcp_cong import TcpCongestionOps
 from twinsock.kernel.net.ipv4.tcp_cubic import TcpCubic
 from twinsock.kernel.net.ipv4.tcp_sock import TcpSock
-from twinsock.uapi.errno import ENOENT
+from twinsock.uapi.errno import ENOENT, EPERM
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_LISTEN
 
 TYPE_CHECKING = False
@@ -30,11 +30,13 @@ def tcp_assign_congestion_control(sk: TcpSock, name: str = "") -> None:
     sk.ca = tcp_ca_find(name or sk.sk_net.ipv4.tcp_congestion_control) or TcpCongestionOps()
 
 
-def tcp_set_congestion_control(sk: TcpSock, name: str) -> int:
-    """Change the congestion control, TCP_CONGESTION of tcp(7): 0 or -ENOENT."""
+def tcp_set_congestion_control(sk: TcpSock, name: str, free: bool = True) -> int:
+    """Change the congestion control, TCP_CONGESTION of tcp(7): 0, -ENOENT, or -EPERM for one that is not free to choose."""
     ca = tcp_ca_find(name)
     if ca is None:
         return -ENOENT
+    if not free:
+        return -EPERM
     sk.ca_setsockopt = True
     if sk.ca is not None and sk.ca.name == name:
         return 0

@@ -101,7 +101,7 @@ def tcp_stream_setsockopt(task: Task, sk: TcpSock, level: int, optname: int, opt
     if level != SOL_TCP:
         return ip_setsockopt(task, sk, level, optname, optval, optlen)
     if optname == opt.TCP_CONGESTION:
-        return _set_congestion(sk, optval, optlen)
+        return _set_congestion(task, sk, optval, optlen)
     if optname == opt.TCP_ULP:
         return -EINVAL if optlen < 1 else -EFAULT if optval is None else -ENOENT
     if optname == opt.TCP_FASTOPEN_KEY:
@@ -122,14 +122,15 @@ def tcp_stream_setsockopt(task: Task, sk: TcpSock, level: int, optname: int, opt
     return err
 
 
-def _set_congestion(sk: TcpSock, optval: bytes | None, optlen: int) -> int:
+def _set_congestion(task: Task, sk: TcpSock, optval: bytes | None, optlen: int) -> int:
     if optlen < 1:
         return -EINVAL
     if optval is None:
         return -EFAULT
     name = optval[: min(optlen, 15)].split(b"\0")[0].decode("latin-1")
+    free = name in sk.sk_net.kernel.tcp_allowed_cc or task.ns_capable(sk.sk_net.user_ns, CAP_NET_ADMIN)
     lock_sock(sk)
-    err = tcp_set_congestion_control(sk, name)
+    err = tcp_set_congestion_control(sk, name, free)
     release_sock(sk)
     return err
 

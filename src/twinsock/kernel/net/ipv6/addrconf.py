@@ -91,6 +91,25 @@ class Ipv6Devconf:
         self.optimistic_dad = 0
         self.drop_unicast_in_l2_multicast = 0
         self.keep_addr_on_down = 0
+        self.enhanced_dad = 1
+        self.use_oif_addrs_only = 0
+
+    def names(self) -> list[str]:
+        """List the files."""
+        return [
+            "accept_dad",
+            "accept_redirects",
+            "accept_source_route",
+            "dad_transmits",
+            "disable_ipv6",
+            "drop_unicast_in_l2_multicast",
+            "enhanced_dad",
+            "forwarding",
+            "hop_limit",
+            "keep_addr_on_down",
+            "optimistic_dad",
+            "use_oif_addrs_only",
+        ]
 
     def copy(self) -> Ipv6Devconf:
         """Return an equal configuration, for a new device."""
@@ -105,6 +124,8 @@ class Ipv6Devconf:
         other.optimistic_dad = self.optimistic_dad
         other.drop_unicast_in_l2_multicast = self.drop_unicast_in_l2_multicast
         other.keep_addr_on_down = self.keep_addr_on_down
+        other.enhanced_dad = self.enhanced_dad
+        other.use_oif_addrs_only = self.use_oif_addrs_only
         return other
 
 
@@ -315,6 +336,8 @@ def ipv6_dev_get_saddr(net: Net, dev: NetDevice | None, daddr: bytes, prefs: int
     """Choose a source address, RFC 6724 5; b"" when there is none."""
     scope = ipv6_addr_scope(daddr)
     limited = dev is not None and (daddr[0] == 0xFF or scope <= SCOPE_LINK)
+    if dev is not None and dev.ip6_ptr is not None and dev.ip6_ptr.cnf.use_oif_addrs_only:
+        limited = True
     best: Inet6Ifaddr | None = None
     for other in net.dev_base:
         idev = other.ip6_ptr
@@ -393,7 +416,9 @@ def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
         addrconf_dad_completed(ifp)
         return
     ifp.probes_left = idev.cnf.dad_transmits
-    ifp.nonce = net.kernel.prng.u64().to_bytes(8, "big")[:6]
+    ifp.nonce = b""
+    if conf_all.enhanced_dad or idev.cnf.enhanced_dad:
+        ifp.nonce = net.kernel.prng.u64().to_bytes(8, "big")[:6]
     net.kernel.clock.mod_timer_ns(ifp, net.kernel.prng.below(1000) * NSEC_PER_MSEC)
 
 

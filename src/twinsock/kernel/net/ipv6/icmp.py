@@ -172,7 +172,10 @@ def icmpv6_echo_reply(skb: SkBuff, h: Icmp6hdr) -> bool:
     if multicast and net.ipv6.sysctl_icmpv6_echo_ignore_multicast:
         return False
     saddr = hdr.daddr
-    if multicast or ipv6_chk_acast_addr(net, dev, saddr):
+    anycast = not multicast and ipv6_chk_acast_addr(net, dev, saddr)
+    if anycast and net.ipv6.sysctl_icmpv6_echo_ignore_anycast:
+        return False
+    if multicast or (anycast and not net.ipv6.sysctl_anycast_src_echo_reply):
         saddr = IN6ADDR_ANY
     fl6 = Flowi6(hdr.saddr, saddr, IPPROTO_ICMPV6, oif=_oif_for(hdr.saddr, skb))
     err, rt = ip6_dst_lookup_flow(net, fl6, None)
@@ -286,9 +289,7 @@ def _oif_for(addr: bytes, skb: SkBuff) -> int:
 
 def _limited(net: Net, type_: int) -> bool:
     """Tell whether a message is subject to rate limits: icmp.ratemask, by default all errors but "packet too big"."""
-    if type_ == ICMPV6_PKT_TOOBIG:
-        return bool(net.ipv6.sysctl_icmpv6_ratemask_ptb)
-    return type_ < 128
+    return any(low <= type_ <= high for low, high in net.ipv6.sysctl_icmpv6_ratemask)
 
 
 def _global_allowed(net: Net, type_: int, loopback: bool) -> bool:

@@ -53,6 +53,7 @@ class NdTable(NeighTable):
 
     def __init__(self, net: Net) -> None:
         super().__init__(net, AF_INET6)
+        self.parms.locktime_ms = 0
 
     def constructor(self, neigh: Neighbour) -> None:
         """Know the address of groups without asking."""
@@ -72,7 +73,7 @@ class NdTable(NeighTable):
         saddr = b""
         if skb is not None and skb.nh6 is not None and ipv6_chk_addr(self.net, skb.nh6.saddr, dev, True):
             saddr = skb.nh6.saddr
-        if neigh.probes < self.parms.ucast_solicit and neigh.ha:
+        if neigh.probes < neigh.parms.ucast_solicit and neigh.ha:
             ndisc_send_ns(dev, neigh.key, neigh.key, saddr, b"")
         else:
             ndisc_send_ns(dev, neigh.key, addrconf_addr_solict_mult(neigh.key), saddr, b"")

@@ -238,7 +238,7 @@ class Rt6Info(Dst):
             return
         fib = self.net.ipv6.fib
         assert fib is not None
-        expires = self.net.kernel.clock.now_ns + self.net.ipv6.ip6_rt_mtu_expires_ns
+        expires = self.net.kernel.clock.now_ns + self.net.ipv6.ip6_rt_mtu_expires_ms * 1_000_000
         fib.exceptions[self.daddr] = PmtuException(mtu, False, expires)
 
 
