@@ -21,7 +21,7 @@ POINTS = (
     Point(20, 40, loss=2, size=600_000),
     Point(20, 10, reorder=1, size=4_000_000),
     Point(20, 10, loss=0.5, duplicate=2, size=4_000_000),
-    Point(10, 40, loss=0.5, reorder=1, duplicate=1, size=1_500_000),
+    Point(10, 40, loss=0.5, reorder=1, duplicate=1, size=4_000_000),
     Point(40, 10, loss=0.5, size=4_000_000),
     Point(20, 10, loss=0.5, cc="reno", size=4_000_000),
     Point(20, 40, loss=0.5, cc="reno", size=1_500_000),

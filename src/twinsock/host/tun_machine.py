@@ -104,6 +104,10 @@ class HostMachine:
 
     # Time and packets
 
+    def dropped(self) -> list[str]:
+        """Return nothing: other users' packets would be among them."""
+        return []
+
     def now_ns(self) -> int:
         """Return the time, CLOCK_REALTIME as the kernel stamps packets with it."""
         return time.clock_gettime_ns(time.CLOCK_REALTIME)

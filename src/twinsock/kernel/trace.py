@@ -19,3 +19,6 @@ class Trace:
 
     def kfree_skb(self, skb: SkBuff, reason: str) -> None:
         """skb:kfree_skb, with a reason of net/core/dropreason.py."""
+
+    def syn_dropped(self, skb: SkBuff, counter: str) -> None:
+        """A listener took a SYN and did nothing with it: Linux has a counter for this, and no drop reason."""

@@ -16,6 +16,7 @@ from twinsock.kernel.fs.proc.root import proc_write
 from twinsock.kernel.net.core.capture import Capture, CaptureSink
 from twinsock.kernel.net.core.dev import NETDEV_REGISTER, NetDevice, NetdevNotifier
 from twinsock.runtime.baton import BatonTask, Deadlock
+from twinsock.runtime.drops import DropLog
 from twinsock.runtime.facade import KilledBySignal
 from twinsock.runtime.install import install
 from twinsock.runtime.outside import World
@@ -91,6 +92,9 @@ class _Run:
             if self.request.trace:
                 out = sys.stderr if self.request.trace == "-" else open(self.request.trace, "w")  # noqa: SIM115
                 self.strace = Strace(out)
+            if self.request.drops:
+                drops = sys.stderr if self.request.drops == "-" else open(self.request.drops, "w", buffering=1)  # noqa: SIM115
+                self.kernel.trace = DropLog(lambda line: print(line, file=drops))
         except OSError as error:
             raise RunError(f"{error.filename}: {error.strerror}") from None
 

@@ -31,6 +31,7 @@ class Request:
         self.pcap = ""
         self.pcap_devices: list[str] = []  # none: every device
         self.trace = ""  # a file, "-" for the standard error output
+        self.drops = ""  # a file, "-" for the standard error output
         self.realtime = False
         self.tap = ""  # a TAP device of the real kernel that is this host's eth0
         self.tap_address = ""

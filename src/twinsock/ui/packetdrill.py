@@ -179,6 +179,8 @@ def _show(sheet: Paper, verdict: Verdict, with_variant: bool, quiet: bool) -> No
             sheet.line(clean(f"        kernel: {verdict.got}"))
     elif verdict.source:
         sheet.line(clean(f"        script: {verdict.source}"))
+    for line in verdict.dropped:
+        sheet.line(clean(f"        dropped: {line}"))
 
 
 def _total(sheet: Paper, verdicts: list[Verdict]) -> None:

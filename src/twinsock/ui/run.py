@@ -26,6 +26,7 @@ options
       --pcap FILE         write every packet of every device to a pcapng file
       --pcap-device NAME  only of this device; may be repeated
       --trace FILE        write every system call to a file; - is the standard error output
+      --drops FILE        write every dropped packet and Linux's reason for it to a file; - is the standard error output
       --ss                list the host's sockets when the program has ended
       --realtime          time passes as outside, for a program that works with the world outside
       --watchdog SECONDS  name a thread that runs so long without any call (10; 0 never does)
@@ -39,7 +40,7 @@ examples
 
 exit codes: the program's own   2 wrong usage   124 deadlock: every thread waits for ever
 """
-VALUED = ("--seed", "--host", "--sysctl", "--pcap", "--pcap-device", "--trace", "--watchdog", "--allow")
+VALUED = ("--seed", "--host", "--sysctl", "--pcap", "--pcap-device", "--trace", "--drops", "--watchdog", "--allow")
 PLAIN = ("--ss", "--realtime")
 ESCAPES = ("subprocess", "fork", "exec", "socket", "ctypes")
 
@@ -130,6 +131,8 @@ def option(request: Request, name: str, value: str) -> None:
         request.pcap_devices.append(value)
     elif name == "--trace":
         request.trace = value
+    elif name == "--drops":
+        request.drops = value
     elif name == "--watchdog":
         request.watchdog_s = decimal(value, "--watchdog", 1_000_000)
     elif value in ESCAPES:

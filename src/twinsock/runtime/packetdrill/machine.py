@@ -121,6 +121,9 @@ class Machine(Protocol):
     def align(self) -> None:
         """Wait for the moment at which scripts start: a quarter of a millisecond after a tick."""
 
+    def dropped(self) -> list[str]:
+        """Return a line for each packet that was dropped and why, the newest last; none where the kernel does not tell."""
+
     def now_ns(self) -> int:
         """Return the time."""
 

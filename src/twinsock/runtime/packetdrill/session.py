@@ -12,6 +12,8 @@ from twinsock.runtime.packetdrill.script import Script
 
 SCRIPT_BYTES_MAX = 1 << 22
 
+DROPS_SHOWN = 3
+
 
 class Verdict:
     """What became of a script: `outcome` is "pass", "fail" (the kernel did something else) or "error" (the script makes no sense)."""
@@ -26,6 +28,7 @@ class Verdict:
         self.source = ""  # the line as written
         self.expected = ""
         self.got = ""
+        self.dropped: list[str] = []  # the last packets that the kernel did not want, and why
         self.wall_s = 0.0
 
 
@@ -46,6 +49,7 @@ class Prepared:
             verdict = Verdict(self.path, self.config.variant, "fail", failure.line, failure.message)
             verdict.time_s = failure.time_ns / 1e9
             verdict.source, verdict.expected, verdict.got = failure.event.text, failure.expected, failure.got
+            verdict.dropped = machine.dropped()[-DROPS_SHOWN:]
             return verdict
         except ScriptError as error:
             return Verdict(self.path, self.config.variant, "fail" if player.played else "error", error.line, error.message)

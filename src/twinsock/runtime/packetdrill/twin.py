@@ -15,6 +15,7 @@ from twinsock.kernel.net.ipv6.addrconf import inet6_addr_add
 from twinsock.kernel.net.ipv6.route import Fib6Config, ip6_route_add
 from twinsock.kernel.net.sysctl_net import sysctl_read, sysctl_write
 from twinsock.kernel.time.timer import Clock
+from twinsock.runtime.drops import DropLog
 from twinsock.runtime.facade import Handle, TwinEnv
 from twinsock.runtime.packetdrill.config import Config
 from twinsock.runtime.packetdrill.twin_calls import TwinCalls
@@ -37,6 +38,8 @@ class TwinMachine:
         self.clock = self.kernel.clock
         self.clock.advance_to(_BOOT_JIFFIES * self.clock.jiffy_ns)
         self.net = self.kernel.init_net
+        self.drops = DropLog()
+        self.kernel.trace = self.drops
         self.packets: deque[tuple[int, bytes]] = deque()
         self.waiting = False
         self.tso = True
@@ -75,6 +78,10 @@ class TwinMachine:
         self.sleep_until(tick + _START_AFTER_JIFFY_NS)
 
     # Time and packets
+
+    def dropped(self) -> list[str]:
+        """Return a line for each dropped packet."""
+        return self.drops.lines
 
     def now_ns(self) -> int:
         """Return the time."""

@@ -80,6 +80,13 @@ def _tcp_syn_flood_action(sk: TcpSock) -> bool:
     return want_cookie
 
 
+def _drop_syn(sk: TcpSock, skb: TcpSkb, counter: str) -> None:
+    tcp_listendrop(sk)
+    trace = sk.sk_net.kernel.trace
+    if trace is not None:
+        trace.syn_dropped(skb, counter)
+
+
 def tcp_conn_request(ops: RequestOps, sk: TcpSock, skb: TcpSkb) -> None:
     """Decide about a SYN at a listener: drop, request, cookie, or Fast Open child."""
     net = sk.sk_net
@@ -89,25 +96,25 @@ def tcp_conn_request(ops: RequestOps, sk: TcpSock, skb: TcpSkb) -> None:
     if not isn and (syncookies == 2 or reqsk_queue_is_full(sk)):
         want_cookie = _tcp_syn_flood_action(sk)
         if not want_cookie:
-            tcp_listendrop(sk)
+            _drop_syn(sk, skb, "TCPReqQFullDrop")
             return
     if sk_acceptq_is_full(sk):
         net.net_statistics[LINUX_MIB_LISTENOVERFLOWS] += 1
-        tcp_listendrop(sk)
+        _drop_syn(sk, skb, "ListenOverflows")
         return
     req = ops.new_request(sk, skb)
     req.syncookie = want_cookie
     tcp_openreq_init(req, sk, skb, ops.mss_clamp)
     dst = ops.route_req(sk, skb, req)
     if dst is None:
-        tcp_listendrop(sk)
+        _drop_syn(sk, skb, "ListenDrops")
         return
     if req.tstamp_ok:
         req.ts_off = ops.init_ts_off(req)
     if not want_cookie and not isn:
         max_syn = net.ipv4.sysctl_max_syn_backlog
         if not syncookies and max_syn - sk.icsk_accept_queue.qlen < max_syn >> 2 and not ops.peer_is_proven(req, dst):
-            tcp_listendrop(sk)
+            _drop_syn(sk, skb, "ListenDrops")
             return
         isn = ops.init_seq(skb, req)
     tcp_ecn_create_request(req, skb, sk)
