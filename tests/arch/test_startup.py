@@ -38,7 +38,10 @@ LIGHT = """
 """
 
 
-@pytest.mark.parametrize("command", ["['why', '18080']", "['ss', '-tan']"])
+COMMANDS = ("['why', '18080']", "['ss', '-tan']", "['listeners']", "['ports']", "['leaks']", "['ns']")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_an_answer_takes_nothing_heavy_along(command: str) -> None:
     quiet = "import io\nkept, sys.stdout = sys.stdout, io.StringIO()\n"
     run = f"from twinsock.ui.cli import dispatch\ndispatch({command})\nsys.stdout = kept"

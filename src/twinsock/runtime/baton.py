@@ -301,7 +301,8 @@ def _where(frame: FrameType | None) -> str:
     method = ""  # of the runtime that the program called: says what is known where compiled functions leave no frames
     for entry in reversed(traceback.extract_stack(frame)):
         if "/twinsock/" in entry.filename.replace("\\", "/"):
-            method = entry.name
+            if entry.filename != __file__ and entry.name != "body":
+                method = entry.name
             if entry.name.startswith("sys_"):
                 names.append(entry.name)
         else:

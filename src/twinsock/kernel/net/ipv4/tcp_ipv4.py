@@ -4,7 +4,7 @@ Left out: undoing a backoff on ICMP unreachable, RFC 6069 (D-tcp-4)."""
 
 from __future__ import annotations
 
-from twinsock.kernel.lib.siphash import siphash
+from twinsock.kernel.lib.hash32 import keyed_hash32
 from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dst import RTCF_BROADCAST, RTCF_MULTICAST, Dst
 from twinsock.kernel.net.core.filter import sk_filter_trim_cap
@@ -143,14 +143,14 @@ ICMP_ERR_CONVERT: Final[tuple[int, ...]] = (101, 113, 92, 111, 90, 95, 101, 112,
 def secure_tcp_seq(net: Net, addrs: bytes, sport: int, dport: int) -> int:
     """Return an initial sequence number: a keyed hash of the connection plus a clock, RFC 6528."""
     data = addrs + sport.to_bytes(2, "big") + dport.to_bytes(2, "big")
-    return (siphash(net.kernel.tcp_seq_secret, data) + secure_seq_clock(net.kernel.clock.now_ns)) & M32
+    return (keyed_hash32(net.kernel.tcp_seq_secret, data) + secure_seq_clock(net.kernel.clock.now_ns)) & M32
 
 
 def secure_tcp_ts_off(net: Net, addrs: bytes) -> int:
     """Return the offset of a connection's timestamps."""
     if net.ipv4.sysctl_tcp_timestamps != 1:
         return 0
-    return siphash(net.kernel.tcp_ts_secret, addrs) & M32
+    return keyed_hash32(net.kernel.tcp_ts_secret, addrs)
 
 
 def addr_pair(a: int, b: int) -> bytes:
