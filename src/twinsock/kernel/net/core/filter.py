@@ -1,8 +1,7 @@
 """Classic BPF: checking, running, and attaching to sockets, SO_ATTACH_FILTER of socket(7) (Linux: net/core/filter.c).
 
 The filter sees the bytes that the protocol hands it: from the transport header on for UDP, TCP and raw sockets, the payload for
-UNIX and netlink. Left out: eBPF, loads relative to the link or network header (they end the program with 0), netlink attribute
-search, pay offset."""
+UNIX and netlink; loads at SKF_LL_OFF and SKF_NET_OFF reach the headers before them. Left out: eBPF."""
 
 from __future__ import annotations
 
@@ -12,6 +11,13 @@ from twinsock.kernel.net.core.sock_mem import sock_kfree_s, sock_kmalloc
 from twinsock.kernel.net.core.sock_reuseport import ReuseportProg, reuseport_attach_prog
 from twinsock.uapi import filter as bpf
 from twinsock.uapi.errno import EFAULT, EINVAL, ENOENT, ENOMEM, EPERM
+from twinsock.uapi.if_ import ETH_P_IP, ETH_P_IPV6
+from twinsock.uapi.in6 import IPPROTO_ICMPV6
+from twinsock.uapi.in_ import IPPROTO_ICMP, IPPROTO_IGMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE
+from twinsock.uapi.netlink import NLA_HDRLEN, NLA_TYPE_MASK
+from twinsock.uapi.socket import SOCK_RAW
+from twinsock.wire.ethernet import Ethhdr
+from twinsock.wire.ip6 import skip_exthdrs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +32,9 @@ _PROG_SIZE: Final = 96  # struct bpf_prog without instructions
 _PROLOGUE: Final = 3
 _U32: Final = 0xFFFFFFFF
 _AD_OFF: Final = bpf.SKF_AD_OFF & _U32
+_NET_OFF: Final = bpf.SKF_NET_OFF & _U32
+_LL_OFF: Final = bpf.SKF_LL_OFF & _U32
+_EIGHT_BYTE_HEADERS: Final[tuple[int, ...]] = (IPPROTO_ICMP, IPPROTO_IGMP, IPPROTO_UDP, IPPROTO_ICMPV6, IPPROTO_UDPLITE)
 
 _ALU_OPS: Final[tuple[int, ...]] = (0x00, 0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0x90, 0xA0)
 _JMP_OPS: Final[tuple[int, ...]] = (bpf.BPF_JEQ, bpf.BPF_JGT, bpf.BPF_JGE, bpf.BPF_JSET)
@@ -67,7 +76,7 @@ class CbpfReuseportProg(ReuseportProg):
 
     def run(self, skb: SkBuff, hdr_len: int) -> int:
         """Return the slot that the program chose."""
-        return bpf_prog_run(self.prog, skb, skb.payload())
+        return bpf_prog_run(self.prog, skb, skb.l4_bytes()[hdr_len:])
 
 
 def parse_insns(raw: bytes) -> list[SockFilter]:
@@ -209,8 +218,9 @@ def check_load_and_stores(insns: list[SockFilter]) -> int:
 # Running
 
 
-def bpf_prog_run(prog: SkFilter, skb: SkBuff, data: bytes) -> int:
-    """Run a program over a packet: the number of bytes to keep, 0 drops it."""
+def bpf_prog_run(prog: SkFilter, skb: SkBuff, data: bytes, frame: bytes = b"", header_len: int = 0) -> int:
+    """Run a program over a packet: the number of bytes to keep, 0 drops it. `frame` is the packet from its link header on, if known."""
+    view = _View(skb, data, frame, header_len)
     a = x = pc = 0
     mem = [0] * bpf.BPF_MEMWORDS
     insns = prog.insns
@@ -220,11 +230,11 @@ def bpf_prog_run(prog: SkFilter, skb: SkBuff, data: bytes) -> int:
         code, k = insn.code, insn.k
         kind = code & 7
         if kind == bpf.BPF_LD:
-            a = _load(code, k, a, x, mem, skb, data)
+            a = _load(code, k, a, x, mem, view)
             if a < 0:
                 return 0
         elif kind == bpf.BPF_LDX:
-            x = _loadx(code, k, mem, data)
+            x = _loadx(code, k, mem, view)
             if x < 0:
                 return 0
         elif kind == bpf.BPF_ST:
@@ -248,7 +258,7 @@ def bpf_prog_run(prog: SkFilter, skb: SkBuff, data: bytes) -> int:
             a = x
 
 
-def _load(code: int, k: int, a: int, x: int, mem: list[int], skb: SkBuff, data: bytes) -> int:
+def _load(code: int, k: int, a: int, x: int, mem: list[int], view: _View) -> int:
     """Return the new accumulator, -1 for a load outside of the packet."""
     mode = code & 0xE0
     if mode == bpf.BPF_IMM:
@@ -256,18 +266,66 @@ def _load(code: int, k: int, a: int, x: int, mem: list[int], skb: SkBuff, data: 
     if mode == bpf.BPF_MEM:
         return mem[k]
     if mode == bpf.BPF_LEN:
-        return len(data)
+        return len(view.data)
     if mode == bpf.BPF_ABS and k >= _AD_OFF:
-        return _ancillary(k - _AD_OFF, a, x, skb)
+        return _ancillary(k - _AD_OFF, a, x, view)
     offset = k if mode == bpf.BPF_ABS else (k + x) & _U32
     size = 4 if code & 0x18 == bpf.BPF_W else 2 if code & 0x18 == bpf.BPF_H else 1
+    return _packet_load(offset, size, view)
+
+
+def _packet_load(offset: int, size: int, view: _View) -> int:
+    """Read from the data, or at a negative offset from a header before it; -1 outside of the packet."""
+    data = view.data
+    if offset >> 31:
+        if offset >= _NET_OFF:
+            offset -= _NET_OFF
+            data = view.from_network()
+        elif offset >= _LL_OFF:
+            offset -= _LL_OFF
+            data = view.from_link()
+        else:
+            return -1
     if offset + size > len(data):
         return -1
     return int.from_bytes(data[offset : offset + size], "big")
 
 
-def _ancillary(what: int, a: int, x: int, skb: SkBuff) -> int:
+class _View:
+    """A packet as a program sees it: `data` at offset 0, the headers before it at negative offsets."""
+
+    def __init__(self, skb: SkBuff, data: bytes, frame: bytes, header_len: int) -> None:
+        self.skb = skb
+        self.data = data
+        self.frame = frame
+        self.header_len = header_len
+
+    def from_network(self) -> bytes:
+        """Give the packet from its network header on; a packet without one has it at its start."""
+        if self.frame:
+            return self.frame[self.header_len :]
+        skb, sk = self.skb, self.skb.sk
+        if sk is not None and sk.sk_type == SOCK_RAW:
+            return self.data if skb.nh6 is None else skb.nh6.emit(len(self.data)) + self.data
+        return skb.l3_bytes() if skb.nh4 is not None or skb.nh6 is not None else self.data
+
+    def from_link(self) -> bytes:
+        """Give a packet that came from a device from its link header on; nothing for others."""
+        if self.frame:
+            return self.frame
+        skb, dev = self.skb, self.skb.dev
+        if dev is None or (skb.nh4 is None and skb.nh6 is None):
+            return b""
+        data = self.from_network()
+        if not dev.has_link_addr():
+            return data
+        proto = skb.protocol if skb.mac_proto < 0 else skb.mac_proto
+        return Ethhdr(skb.mac_dest or bytes(6), skb.mac_source or bytes(6), proto).emit() + data
+
+
+def _ancillary(what: int, a: int, x: int, view: _View) -> int:
     """Return a value about the packet that is not in its bytes."""
+    skb, data = view.skb, view.data
     if what == bpf.SKF_AD_PROTOCOL:
         return skb.protocol
     if what == bpf.SKF_AD_PKTTYPE:
@@ -284,18 +342,55 @@ def _ancillary(what: int, a: int, x: int, skb: SkBuff) -> int:
         return a ^ x
     if what == bpf.SKF_AD_RANDOM:
         return 0 if skb.sk is None else skb.sk.sk_net.kernel.prng.u32()
+    if what == bpf.SKF_AD_PAY_OFFSET:
+        return _payload_offset(view)
+    if what == bpf.SKF_AD_NLATTR:
+        return nla_find(data, a, len(data), x)
+    if what == bpf.SKF_AD_NLATTR_NEST:
+        size = int.from_bytes(data[a : a + 2], "little") if a + NLA_HDRLEN <= len(data) else 0
+        return nla_find(data, a + NLA_HDRLEN, a + size, x) if NLA_HDRLEN <= size <= len(data) - a else 0
     return 0
 
 
-def _loadx(code: int, k: int, mem: list[int], data: bytes) -> int:
+def nla_find(data: bytes, start: int, end: int, type_: int) -> int:
+    """Return where the netlink attribute of a type begins, 0 when there is none."""
+    while start + NLA_HDRLEN <= end:
+        size = int.from_bytes(data[start : start + 2], "little")
+        if not NLA_HDRLEN <= size <= end - start:
+            return 0
+        if int.from_bytes(data[start + 2 : start + 4], "little") & NLA_TYPE_MASK == type_:
+            return start
+        start += (size + 3) & ~3
+    return 0
+
+
+def _payload_offset(view: _View) -> int:
+    """Return how far behind the first byte that the program sees the payload begins (skb_get_poff)."""
+    net = view.from_network()
+    version = net[0] >> 4 if len(net) >= 20 else 0
+    if view.skb.protocol not in (ETH_P_IP, ETH_P_IPV6) or version not in (4, 6):
+        return 0
+    if version == 4:
+        protocol, offset = net[9], (net[0] & 15) * 4
+    else:
+        protocol, offset = skip_exthdrs(net[6], net[40:])
+        offset += 40
+    header = 8 if protocol in _EIGHT_BYTE_HEADERS else 0
+    if protocol == IPPROTO_TCP and len(net) > offset + 12:
+        header = max(net[offset + 12] >> 4 << 2, 20)
+    return len(view.data) - len(net) + offset + header
+
+
+def _loadx(code: int, k: int, mem: list[int], view: _View) -> int:
     mode = code & 0xE0
     if mode == bpf.BPF_IMM:
         return k
     if mode == bpf.BPF_MEM:
         return mem[k]
     if mode == bpf.BPF_LEN:
-        return len(data)
-    return -1 if k >= len(data) else (data[k] & 0xF) << 2
+        return len(view.data)
+    value = _packet_load(k, 1, view)
+    return -1 if value < 0 else (value & 0xF) << 2
 
 
 def _alu(op: int, a: int, operand: int) -> int:

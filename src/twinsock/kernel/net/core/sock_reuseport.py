@@ -11,7 +11,8 @@ from twinsock.kernel.lib.extending import mypyc_attr
 from twinsock.uapi.errno import EBUSY, EINVAL
 from twinsock.uapi.in_ import IPPROTO_TCP
 from twinsock.uapi.snmp import LINUX_MIB_TCPMIGRATEREQFAILURE
-from twinsock.uapi.tcp import TCP_ESTABLISHED
+from twinsock.uapi.socket import SOCK_RAW, SOCK_STREAM
+from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def reuseport_update_incoming_cpu(sk: Sock, val: int) -> None:
 def reuseport_attach_prog(sk: Sock, prog: ReuseportProg) -> int:
     """SO_ATTACH_REUSEPORT_CBPF: a socket that is not in a group becomes a group of one, if it has SO_REUSEPORT."""
     if sk.sk_reuseport_cb is None:
-        if not sk.sk_reuseport:
+        if not sk.sk_reuseport or _is_hashed(sk):
             return -EINVAL
         err = reuseport_alloc(sk, False)
         if err:
@@ -142,6 +143,13 @@ def reuseport_attach_prog(sk: Sock, prog: ReuseportProg) -> int:
     assert group is not None
     group.prog = prog
     return 0
+
+
+def _is_hashed(sk: Sock) -> bool:
+    """Tell whether a socket is in the tables that packets are looked up in."""
+    if sk.sk_type == SOCK_STREAM:
+        return sk.sk_state != TCP_CLOSE
+    return sk.sk_type == SOCK_RAW or sk.sk_num != 0
 
 
 def _select_by_hash(group: SockReuseport, hash_: int) -> Sock | None:

@@ -425,7 +425,5 @@ def udp_header(sk: UdpSock, length: int, dport: int) -> Udphdr:
     h = Udphdr(sk.inet_sport, dport)
     if sk.is_udplite:
         size = length + UDP_HEADER_LEN
-        h.coverage = 0
-        if sk.pcslen_set and sk.pcslen < size:
-            h.coverage = sk.pcslen if sk.pcslen else size
+        h.coverage = sk.pcslen if sk.pcslen_set and 0 < sk.pcslen < size else size
     return h

@@ -168,13 +168,7 @@ def _lookup2(
 
 def select_from_group(sk: UdpSock, hash_: int, skb: SkBuff | None) -> UdpSock | None:
     """Let the SO_REUSEPORT group of a socket choose."""
-    whole = skb
-    if skb is not None and sk.sk_reuseport_cb is not None and sk.sk_reuseport_cb.prog is not None:
-        whole = skb_clone(skb)
-        whole.data = udp_datagram_bytes(skb)
-        whole.offset = 0
-        whole.len = len(whole.data)
-    chosen = reuseport_select_sock(sk, hash_, whole, UDP_HEADER_LEN)
+    chosen = reuseport_select_sock(sk, hash_, skb, UDP_HEADER_LEN)
     return chosen if isinstance(chosen, UdpSock) else None
 
 

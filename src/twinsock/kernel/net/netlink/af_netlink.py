@@ -464,10 +464,11 @@ def netlink_unicast(task: Task, ssk: NetlinkSock, skb: NetlinkSkb, portid: int, 
         sk = netlink_lookup(ssk.sk_net, ssk.sk_protocol, portid)
         if sk is None or (sk.connected and sk.dst_portid != ssk.portid):
             return -ECONNREFUSED
-        if sk_filter_trim_cap(sk, skb, skb.data, 1) < 0:
-            return skb.len
+        size = skb.len
+        if _filtered(sk, skb):
+            return size
         if not _queue_full(sk, skb):
-            return _deliver(sk, skb)
+            return min(_deliver(sk, skb), 0) or size
         if timeo == 0:
             return -EAGAIN
         wait = TaskWait(task)
@@ -518,7 +519,7 @@ def netlink_broadcast(net: Net, protocol: int, skb: NetlinkSkb, exclude: int, gr
             netlink_overrun(sk)
             continue
         copy = _copy(skb)
-        if sk_filter_trim_cap(sk, copy, copy.data, 1) < 0:
+        if _filtered(sk, copy):
             continue
         if _queue_full(sk, copy):
             netlink_overrun(sk)
@@ -559,10 +560,21 @@ def netlink_rcv_skb(task: Task, ssk: NetlinkSock, handler: NetlinkInput, skb: Ne
         data = data[size + 3 & ~3 :]
 
 
+def _filtered(sk: NetlinkSock, skb: NetlinkSkb) -> bool:
+    """Let the socket's filter cut a message; tell whether it refused it."""
+    keep = sk_filter_trim_cap(sk, skb, skb.data, 1)
+    if keep < 0:
+        return True
+    if keep < skb.len:
+        skb.data = skb.data[:keep]
+        skb.len = keep
+    return False
+
+
 def _to_user(sk: NetlinkSock, data: bytes) -> None:
     """Send the kernel's datagram to one socket; one that cannot take it hears of the loss."""
     skb = NetlinkSkb(data)
-    if sk_filter_trim_cap(sk, skb, data, 1) < 0:
+    if _filtered(sk, skb):
         return
     if _queue_full(sk, skb):
         netlink_overrun(sk)
@@ -611,7 +623,7 @@ def netlink_dump(sk: NetlinkSock) -> None:
         parts.append(nlmsg(NLMSG_DONE, flags, dump.done_errno.to_bytes(4, "little", signed=True), dump.seq, dump.portid))
         sk.dump = None
     skb = NetlinkSkb(b"".join(parts))
-    if sk_filter_trim_cap(sk, skb, skb.data, 1) >= 0:
+    if not _filtered(sk, skb):
         _deliver(sk, skb, skb_head_truesize(room))
 
 

@@ -95,7 +95,8 @@ class PacketFanout(PacketTap):
             return flow_hash(skb) % count
         if self.type == pkt.PACKET_FANOUT_CBPF and self.prog is not None:
             frame = frame_bytes(skb, dev)[0]
-            return bpf_prog_run(self.prog, skb, frame[14:] if dev.has_link_addr() else frame) % count
+            start = 14 if dev.has_link_addr() else 0
+            return bpf_prog_run(self.prog, skb, frame[start:], frame, start) % count
         return 0
 
     def rollover(self, at: int, truesize: int, try_self: bool) -> int:

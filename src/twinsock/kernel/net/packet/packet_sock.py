@@ -164,6 +164,7 @@ def hook_remove(net: Net, dev: NetDevice | None, hook: PacketTap) -> None:
 def packet_rcv(po: PacketSock, skb: SkBuff, dev: NetDevice, outgoing: bool) -> bool:
     """Filter a frame and queue a copy; tell whether it was queued."""
     frame, header_len, csum_start, csum_offset = frame_bytes(skb, dev)
+    whole, link_len = frame, header_len
     if po.sk_type == SOCK_DGRAM:
         frame = frame[header_len:]
         csum_start -= header_len
@@ -184,7 +185,7 @@ def packet_rcv(po: PacketSock, skb: SkBuff, dev: NetDevice, outgoing: bool) -> b
     keep = len(frame)
     if po.sk_filter is not None:
         copy.sk = po
-        keep = bpf_prog_run(po.sk_filter, copy, frame)
+        keep = bpf_prog_run(po.sk_filter, copy, frame, whole, link_len)
         copy.sk = None
     if keep == 0:  # Linux: an empty frame looks like one that the filter refused
         return False

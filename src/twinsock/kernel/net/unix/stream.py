@@ -8,6 +8,7 @@ An urgent byte that was read leaves an empty message behind, where reads still s
 
 from __future__ import annotations
 
+from twinsock.kernel.bpf.cgroup import BPF_CGROUP_UNIX_RECVMSG, cgroup_bpf_run_filter_sock_addr
 from twinsock.kernel.fs.file import send_sigurg
 from twinsock.kernel.net.core.scm import ScmCookie, scm_destroy, scm_recv, scm_send
 from twinsock.kernel.net.core.skbuff import kfree_skb
@@ -307,6 +308,8 @@ def _take_messages(sk: UnixSock, read: _Read, skb: UnixSkb) -> bool:
             read.check_creds = True
         if not read.named:
             unix_copy_addr(read.msg, skb.sk)
+            if read.msg.name:
+                read.msg.name = cgroup_bpf_run_filter_sock_addr(sk, BPF_CGROUP_UNIX_RECVMSG, read.msg.name)[1]
             read.named = True
         chunk = min(unix_skb_len(skb) - read.skip, read.size)
         if chunk:
