@@ -97,7 +97,7 @@ def test_a_datagram_beyond_udp_mem_is_dropped_and_counted(task: Task) -> None:
 
 class ChooseByFirstByte(ReuseportProg):
     def run(self, skb: SkBuff, hdr_len: int) -> int:
-        return skb.data[skb.offset + hdr_len] - ord("0")
+        return skb.l4_bytes()[hdr_len] - ord("0")
 
 
 def test_a_program_chooses_the_member_of_a_group_and_the_hash_beyond_the_last_slot(task: Task) -> None:

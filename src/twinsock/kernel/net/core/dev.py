@@ -19,8 +19,10 @@ from twinsock.kernel.net.core.skbuff import (
     SkBuff,
     kfree_skb_reason,
 )
+from twinsock.kernel.net.core.tstamp import TX_SCHED, TX_SOFTWARE, skb_tstamp_tx
 from twinsock.kernel.time.timer import Timer
 from twinsock.uapi.errno import EBUSY, EEXIST, EINVAL, ENETDOWN
+from twinsock.uapi.errqueue import SCM_TSTAMP_SCHED, SCM_TSTAMP_SND
 from twinsock.uapi.if_ import ETH_P_802_2, ETH_P_802_3, IFF_LOOPBACK, IFF_LOWER_UP, IFF_RUNNING, IFF_UP
 
 TYPE_CHECKING = False
@@ -221,6 +223,8 @@ def dev_queue_xmit(skb: SkBuff) -> int:
         kfree_skb_reason(skb, dropreason.DEV_READY)
         dev.stats.tx_dropped += 1
         return -ENETDOWN
+    if skb.tx_flags & TX_SCHED:
+        skb_tstamp_tx(skb, SCM_TSTAMP_SCHED)
     qdisc = dev.qdisc
     if qdisc is None:
         rc = dev_hard_start_xmit(skb, dev)
@@ -237,6 +241,10 @@ def dev_hard_start_xmit(skb: SkBuff, dev: NetDevice) -> int:
     """Show a packet to the taps and give it to the driver."""
     if dev.ptype_all is not None or dev.net.ptype_all is not None:
         _deliver_taps(skb, dev, True)
+    if skb.tx_flags:
+        if skb.tx_flags & TX_SOFTWARE:
+            skb_tstamp_tx(skb, SCM_TSTAMP_SND)
+        skb.tx_flags = 0
     return dev.xmit(skb)
 
 

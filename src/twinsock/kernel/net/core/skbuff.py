@@ -82,6 +82,8 @@ class SkBuff:
         self.ip_flags = 0  # IPSKB_*: what happened to it on the way
         self.frag_max_size = 0  # size of the largest fragment it was put together from
         self.outer: SkBuff | None = None  # a quoted packet: the ICMP message that quotes it
+        self.tx_flags = 0  # stamps wanted of it: TX_SCHED, TX_SOFTWARE of tstamp.py
+        self.tskey = 0  # what its stamps are known by
         self.comment = ""  # for captures: what the simulation did to it
 
     def payload(self) -> bytes:
@@ -180,6 +182,7 @@ class SockExtendedErr:
         self.ee_code = code
         self.ee_info = info
         self.ee_data = data
+        self.opt_stats = False  # the data is SCM_TIMESTAMPING_OPT_STATS
 
     def pack(self) -> bytes:
         """Return its 16 bytes."""

@@ -287,6 +287,10 @@ class Proto:
         """Tell whether a datagram is being put together."""
         return False
 
+    def timestamping_opt_stats(self, sk: Sock, ttl: int) -> bytes:
+        """Return the numbers that go with a stamp, SOF_TIMESTAMPING_OPT_STATS; `ttl` of the acknowledgement, -1: there is none."""
+        return b""
+
     def become_ipv4(self, sk: Sock) -> int:
         """IPV6_ADDRFORM: turn an AF_INET6 socket into an AF_INET one: 0 or -errno."""
         return -ENOPROTOOPT

@@ -1,7 +1,7 @@
 """Control messages that any family may take or give: marks, priorities, drops, time stamps, the error queue (Linux: net/socket.c
 sock_recv_cmsgs() and __sock_recv_timestamp(), net/core/sock.c __sock_cmsg_send(), sock_recv_errqueue()).
 
-Time stamps are CLOCK_REALTIME of the simulated host. Left out: hardware stamps, SCM_TIMESTAMPING_PKTINFO, OPT_STATS."""
+Time stamps are CLOCK_REALTIME of the simulated host. Left out: hardware stamps, SCM_TIMESTAMPING_PKTINFO."""
 
 from __future__ import annotations
 
@@ -138,6 +138,8 @@ def __sock_recv_timestamp(msg: Msghdr, sk: Sock, skb: SkBuff) -> None:
         if flags & _SOF_RX_SOFTWARE or skb.ee is not None or not flags & _SOF_OPT_RX_FILTER:
             type_ = so.SO_TIMESTAMPING_NEW if new else so.SCM_TIMESTAMPING
             msg.put_cmsg(so.SOL_SOCKET, type_, _timespec(skb.tstamp_ns) + bytes(32))
+            if skb.ee is not None and skb.ee.opt_stats:
+                msg.put_cmsg(so.SOL_SOCKET, so.SCM_TIMESTAMPING_OPT_STATS, skb.payload())
 
 
 def sock_recv_errqueue(sk: Sock, msg: Msghdr, level: int, type_: int) -> int:

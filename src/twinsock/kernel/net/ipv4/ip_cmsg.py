@@ -30,8 +30,9 @@ from twinsock.kernel.net.ipv4.ip_output import IpcmCookie
 from twinsock.kernel.net.ipv4.route import fib_result_prefsrc
 from twinsock.uapi import in_
 from twinsock.uapi.errno import EAGAIN, EINVAL
-from twinsock.uapi.errqueue import SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_LOCAL
+from twinsock.uapi.errqueue import SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_LOCAL, SO_EE_ORIGIN_TIMESTAMPING
 from twinsock.uapi.in6 import IPV6_PKTINFO
+from twinsock.uapi.net_tstamp import SOF_TIMESTAMPING_OPT_CMSG
 from twinsock.uapi.rtnetlink import RT_SCOPE_LINK, RTN_UNICAST
 from twinsock.uapi.socket import AF_INET, MSG_ERRQUEUE, MSG_TRUNC
 
@@ -109,7 +110,7 @@ def ip_cmsg_send(task: Task, sk: InetSock, msg: Msghdr, ipc: IpcmCookie, sockc: 
         if err:
             return err
     ipc.mark = sockc.mark
-    ipc.tsflags = sockc.tsflags
+    ipc.tsflags, ipc.ts_opt_id = sockc.tsflags, sockc.ts_opt_id
     if ipc.tos < 0:
         ipc.priority = sockc.priority
     return bad
@@ -276,7 +277,8 @@ def ip_recv_error(sk: InetSock, msg: Msghdr) -> int:
     if ee.ee_origin in (SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_LOCAL) or skb.port:
         msg.name = AF_INET.to_bytes(2, "little") + skb.port.to_bytes(2, "big") + daddr.to_bytes(4, "big") + bytes(8)
     offender = bytes(16)
-    if ee.ee_origin == SO_EE_ORIGIN_ICMP and skb.nh4 is not None:
+    of_stamp = ee.ee_origin == SO_EE_ORIGIN_TIMESTAMPING and sk.sk_tsflags & SOF_TIMESTAMPING_OPT_CMSG
+    if (ee.ee_origin == SO_EE_ORIGIN_ICMP or of_stamp) and skb.nh4 is not None:
         offender = AF_INET.to_bytes(2, "little") + bytes(2) + skb.nh4.saddr.to_bytes(4, "big") + bytes(8)
         if inet_cmsg_flags(sk):
             ip_cmsg_recv(msg, sk, skb)

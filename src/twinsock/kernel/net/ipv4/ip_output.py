@@ -11,6 +11,7 @@ from twinsock.kernel.net.core import dropreason
 from twinsock.kernel.net.core.dev import NET_XMIT_CN, dev_loopback_xmit, dev_queue_xmit
 from twinsock.kernel.net.core.dst import RTCF_BROADCAST, RTCF_LOCAL, RTCF_MULTICAST, Dst
 from twinsock.kernel.net.core.skbuff import IPSKB_FRAG_PMTU, SkBuff, consume_skb, kfree_skb_reason, skb_clone, skb_head_truesize
+from twinsock.kernel.net.core.tstamp import sock_tx_timestamp
 from twinsock.kernel.net.ipv4.icmp import icmp_send
 from twinsock.kernel.net.ipv4.route import FLOWI_FLAG_ANYSRC, IP_MAX_MTU, Flowi4, Rtable, ip_route_output_flow, sk_dst_check, sk_dst_set
 from twinsock.uapi.errno import EHOSTUNREACH, EINVAL, EMSGSIZE, ENOBUFS
@@ -395,7 +396,7 @@ class IpcmCookie:
         self.mark = 0
         self.priority = 0
         self.tsflags = 0
-        self.ts_opt_id = 0
+        self.ts_opt_id = -1
 
 
 class InetCork:
@@ -414,6 +415,8 @@ class InetCork:
         self.priority = 0
         self.gso_size = 0
         self.transhdrlen = 0
+        self.tsflags = 0
+        self.ts_opt_id = -1
 
 
 def ip_setup_cork(sk: InetSock, cork: InetCork, ipc: IpcmCookie, rt: Dst) -> int:
@@ -429,6 +432,7 @@ def ip_setup_cork(sk: InetSock, cork: InetCork, ipc: IpcmCookie, rt: Dst) -> int
     cork.tos = ipc.tos
     cork.mark = ipc.mark
     cork.priority = ipc.priority
+    cork.tsflags, cork.ts_opt_id = ipc.tsflags, ipc.ts_opt_id
     return 0
 
 
@@ -537,6 +541,8 @@ def ip_make_pending_skb(sk: InetSock, cork: InetCork, fl4: Flowi4) -> SkBuff:
     ip_select_ident(net, skb, sk, 1)
     skb.priority = cork.priority
     skb.mark = cork.mark
+    if cork.tsflags:
+        sock_tx_timestamp(sk, skb, cork.tsflags, cork.ts_opt_id)
     skb.dst = rt
     skb.gso_size = cork.gso_size
     if cork.gso_size:

@@ -23,6 +23,7 @@ from twinsock.kernel.net.core.sock import (
 )
 from twinsock.kernel.net.core.sock_cmsg import sock_recv_cmsgs
 from twinsock.kernel.net.core.sock_mem import skb_queue_purge_err, skb_set_owner_w, sock_alloc_send_pskb
+from twinsock.kernel.net.core.tstamp import sock_tx_timestamp
 from twinsock.kernel.net.ipv4.af_inet import inet_addr_valid_or_nonlocal
 from twinsock.kernel.net.ipv4.datagram import ip4_datagram_connect, udp_disconnect
 from twinsock.kernel.net.ipv4.fib_frontend import inet_addr_type, ipv4_is_multicast
@@ -358,6 +359,7 @@ def raw_send_hdrinc(task: Task, sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtabl
     skb.dst = rt
     skb.mark = ipc.mark
     skb.priority = ipc.priority
+    sock_tx_timestamp(sk, skb, ipc.tsflags, ipc.ts_opt_id)
     iph = wire_ip.Iphdr(int.from_bytes(data[12:16], "big") or fl4.saddr, int.from_bytes(data[16:20], "big"), data[9])
     iph.tos, iph.ttl = data[1], data[8]
     iph.id = data[4] << 8 | data[5]

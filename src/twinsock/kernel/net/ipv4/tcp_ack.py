@@ -518,7 +518,7 @@ def tcp_clean_rtx_queue(sk: TcpSock, ack_skb: TcpSkb, prior_fack: int, prior_snd
     while skb is not None:
         if not _clean_one(sk, skb, rs, got, ece_ack):
             break
-        tcp_ack_tstamp(sk, skb)
+        tcp_ack_tstamp(sk, skb, ack_skb)
         nxt = skb.next
         if skb is sk.retransmit_skb_hint:
             sk.retransmit_skb_hint = None

@@ -6,6 +6,7 @@ from twinsock.kernel.net.ipv4.tcp_control import tcp_delack_max
 from twinsock.kernel.net.ipv4.tcp_rto import tcp_min_rtt
 from twinsock.kernel.net.ipv4.tcp_sock import M32, TCP_ECN_OK, TCP_ECN_SEEN, TcpSock
 from twinsock.kernel.net.ipv4.tcp_state import jiffies_to_usecs, tcp_jiffies32
+from twinsock.uapi import tcp
 from twinsock.uapi.tcp import (
     TCP_LISTEN,
     TCPI_OPT_ECN,
@@ -117,3 +118,26 @@ def tcp_get_info(sk: TcpSock) -> TcpInfo:
     info.windows = [sk.rcv_ooopack, sk.snd_wnd, sk.rcv_wnd, sk.timeout_rehash]
     info.rtos = [sk.total_rto, sk.total_rto_recoveries, sk.total_rto_time]
     return info
+
+
+def tcp_get_timestamping_opt_stats(sk: TcpSock, ttl: int) -> bytes:
+    """Return the attributes of SCM_TIMESTAMPING_OPT_STATS; `ttl` of the acknowledgement, -1: there is none."""
+    info = tcp_get_info(sk)
+    in_u64 = [*info.times[1:], sk.data_segs_out, sk.total_retrans, info.rates[0], info.times[0]]
+    out = b"".join([_nla(kind, 8, value) for kind, value in enumerate(in_u64, tcp.TCP_NLA_BUSY)])
+    out += _nla(tcp.TCP_NLA_SND_CWND, 4, sk.snd_cwnd) + _nla(tcp.TCP_NLA_REORDERING, 4, sk.reordering)
+    out += _nla(tcp.TCP_NLA_MIN_RTT, 4, tcp_min_rtt(sk)) + _nla(tcp.TCP_NLA_RECUR_RETRANS, 1, sk.icsk_retransmits)
+    out += _nla(tcp.TCP_NLA_DELIVERY_RATE_APP_LMT, 1, info.head[7] & 1) + _nla(tcp.TCP_NLA_SND_SSTHRESH, 4, sk.snd_ssthresh)
+    out += _nla(tcp.TCP_NLA_DELIVERED, 4, sk.delivered) + _nla(tcp.TCP_NLA_DELIVERED_CE, 4, sk.delivered_ce)
+    out += _nla(tcp.TCP_NLA_SNDQ_SIZE, 4, (sk.write_seq - sk.snd_una) & M32) + _nla(tcp.TCP_NLA_CA_STATE, 1, sk.icsk_ca_state)
+    out += _nla(tcp.TCP_NLA_BYTES_SENT, 8, sk.bytes_sent) + _nla(tcp.TCP_NLA_BYTES_RETRANS, 8, sk.bytes_retrans)
+    out += _nla(tcp.TCP_NLA_DSACK_DUPS, 4, sk.dsack_dups) + _nla(tcp.TCP_NLA_REORD_SEEN, 4, sk.reord_seen)
+    out += _nla(tcp.TCP_NLA_SRTT, 4, sk.srtt_us >> 3) + _nla(tcp.TCP_NLA_TIMEOUT_REHASH, 2, sk.timeout_rehash)
+    out += _nla(tcp.TCP_NLA_BYTES_NOTSENT, 4, info.segs[2]) + _nla(tcp.TCP_NLA_EDT, 8, sk.tcp_wstamp_ns)
+    if ttl >= 0:
+        out += _nla(tcp.TCP_NLA_TTL, 1, ttl)
+    return out + _nla(tcp.TCP_NLA_REHASH, 4, sk.timeout_rehash)
+
+
+def _nla(kind: int, size: int, value: int) -> bytes:
+    return (4 + size).to_bytes(2, "little") + kind.to_bytes(2, "little") + value.to_bytes(size, "little") + bytes(-size & 3)

@@ -17,6 +17,7 @@ from twinsock.kernel.net.ipv4.inet_sock import InetSock
 from twinsock.kernel.net.ipv4.tcp_close import tcp_close, tcp_disconnect, tcp_shutdown
 from twinsock.kernel.net.ipv4.tcp_cong_init import tcp_assign_congestion_control
 from twinsock.kernel.net.ipv4.tcp_fastopen import TcpFastopen
+from twinsock.kernel.net.ipv4.tcp_info import tcp_get_timestamping_opt_stats
 from twinsock.kernel.net.ipv4.tcp_ipv4 import AF_OPS4, TcpProtocol4, tcp_do_rcv, tcp_init_sock_fields, tcp_v4_connect
 from twinsock.kernel.net.ipv4.tcp_sock import TcpSkb, TcpSock
 from twinsock.kernel.net.ipv4.tcp_state import (
@@ -59,6 +60,10 @@ class TcpProto(InetCskProto):
     def sysctl_rmem_min(self, net: Net) -> int:
         """Return tcp_rmem[0]."""
         return net.ipv4.sysctl_tcp_rmem[0]
+
+    def timestamping_opt_stats(self, sk: Sock, ttl: int) -> bytes:
+        """tcp_get_timestamping_opt_stats()."""
+        return tcp_get_timestamping_opt_stats(as_tcp(sk), ttl)
 
     def init_sock(self, sk: Sock) -> int:
         """tcp_v4_init_sock()."""

@@ -540,7 +540,7 @@ def tcp_transmit_skb(sk: TcpSock, skb: TcpSkb, clone_it: bool) -> int:
     nskb.gso_segs = pcount
     nskb.tstamp_ns = 0
     if skb.tx_flags:
-        tcp_tx_stamps(sk, skb)
+        tcp_tx_stamps(sk, skb, nskb)
     err = sk.icsk_af_ops.queue_xmit(sk, nskb)
     if err > 0:
         tcp_enter_cwr(sk)

@@ -143,8 +143,6 @@ class TcpSkb(SkBuff):
         self.delivered_ce = 0
         self.first_tx_mstamp = 0
         self.delivered_mstamp = 0
-        self.tx_flags = 0  # SOF_TIMESTAMPING bits wanted for the last byte
-        self.tskey = 0
         self.txstamp_ack = False
         self.zc: UbufInfo | None = None  # MSG_ZEROCOPY notification shared by the segments of some calls
         self.dsfield = 0  # received TOS or traffic class

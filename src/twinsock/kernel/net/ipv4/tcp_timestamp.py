@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from collections import deque
-
-from twinsock.kernel.net.core.skbuff import SkBuff, SockExtendedErr
-from twinsock.kernel.net.core.sock_cmsg import ktime_get_real, sock_recv_timestamp
+from twinsock.kernel.net.core.skbuff import SkBuff
+from twinsock.kernel.net.core.sock_cmsg import sock_recv_timestamp
+from twinsock.kernel.net.core.tstamp import TX_SCHED, TX_SOFTWARE, queue_stamp
 from twinsock.kernel.net.ipv4.tcp_sock import M32, TcpSkb, TcpSock
-from twinsock.uapi.errno import ENOMSG
-from twinsock.uapi.errqueue import SCM_TSTAMP_ACK, SCM_TSTAMP_SCHED, SCM_TSTAMP_SND, SO_EE_ORIGIN_TIMESTAMPING
+from twinsock.uapi.errqueue import SCM_TSTAMP_ACK
 from twinsock.uapi.net_tstamp import (
     SOF_TIMESTAMPING_OPT_ID,
     SOF_TIMESTAMPING_OPT_TSONLY,
@@ -23,12 +21,7 @@ from twinsock.uapi.tcp import TCP_CM_INQ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from twinsock.kernel.net.core.net import Msghdr
-
-TX_SCHED: Final = 1
-TX_SOFTWARE: Final = 2
 
 
 def tcp_tx_timestamp(sk: TcpSock, tsflags: int) -> None:
@@ -45,32 +38,28 @@ def tcp_tx_timestamp(sk: TcpSock, tsflags: int) -> None:
     skb.tskey = (skb.seq + skb.len - 1) & M32
 
 
-def tcp_tx_stamps(sk: TcpSock, skb: TcpSkb) -> None:
-    """A marked segment is handed to IP: report that it was scheduled and, the twin's devices being instant, sent."""
-    if skb.tx_flags & TX_SCHED:
-        _report(sk, skb, SCM_TSTAMP_SCHED)
-    if skb.tx_flags & TX_SOFTWARE:
-        _report(sk, skb, SCM_TSTAMP_SND)
+def tcp_tx_stamps(sk: TcpSock, skb: TcpSkb, nskb: SkBuff) -> None:
+    """A marked segment is sent: the packet that carries it reports on its way."""
+    nskb.tx_flags = skb.tx_flags
+    nskb.tskey = _key(sk, skb)
 
 
-def tcp_ack_tstamp(sk: TcpSock, skb: TcpSkb) -> None:
+def tcp_ack_tstamp(sk: TcpSock, skb: TcpSkb, ack_skb: TcpSkb) -> None:
     """Report that the peer acknowledged a marked byte."""
     if skb.txstamp_ack and (sk.snd_una - 1 - skb.tskey) & M32 <= 0x7FFFFFFF:
-        _report(sk, skb, SCM_TSTAMP_ACK)
+        alone = sk.sk_tsflags & SOF_TIMESTAMPING_OPT_TSONLY
+        queue_stamp(sk, SkBuff() if alone else SkBuff(skb.data, skb.offset, skb.len), SCM_TSTAMP_ACK, _key(sk, skb), _ttl(ack_skb))
         skb.txstamp_ack = False
 
 
-def _report(sk: TcpSock, skb: TcpSkb, kind: int) -> None:
-    key = 0
-    if sk.sk_tsflags & SOF_TIMESTAMPING_OPT_ID:
-        key = (skb.tskey - sk.sk_tskey) & M32
-    note = SkBuff() if sk.sk_tsflags & SOF_TIMESTAMPING_OPT_TSONLY else SkBuff(skb.data, skb.offset, skb.len)
-    note.tstamp_ns = ktime_get_real(sk)
-    note.ee = SockExtendedErr(ENOMSG, SO_EE_ORIGIN_TIMESTAMPING, 0, 0, kind, key)
-    if sk.sk_error_queue is None:
-        sk.sk_error_queue = deque()
-    sk.sk_error_queue.append(note)
-    sk.sk_error_report()
+def _ttl(skb: TcpSkb) -> int:
+    if skb.nh4 is not None:
+        return skb.nh4.ttl
+    return 0 if skb.nh6 is None else skb.nh6.hop_limit
+
+
+def _key(sk: TcpSock, skb: TcpSkb) -> int:
+    return (skb.tskey - sk.sk_tskey) & M32 if sk.sk_tsflags & SOF_TIMESTAMPING_OPT_ID else 0
 
 
 def tcp_recv_cmsgs(sk: TcpSock, msg: Msghdr, skb: TcpSkb | None, inq: int) -> None:

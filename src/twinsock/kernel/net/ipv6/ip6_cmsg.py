@@ -19,7 +19,7 @@ from twinsock.kernel.net.ipv6.inet6_ops import ipv6_iface_scope_id, needs_scope_
 from twinsock.uapi import in6
 from twinsock.uapi.capability import CAP_NET_RAW
 from twinsock.uapi.errno import EAGAIN, EINVAL, ENODEV, EPERM
-from twinsock.uapi.errqueue import SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, SO_EE_ORIGIN_LOCAL
+from twinsock.uapi.errqueue import SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, SO_EE_ORIGIN_LOCAL, SO_EE_ORIGIN_TIMESTAMPING
 from twinsock.uapi.in_ import IPPROTO_IPV6
 from twinsock.uapi.socket import MSG_ERRQUEUE, MSG_TRUNC
 from twinsock.wire.ip6 import NEXTHDR_DEST, NEXTHDR_HOP, NEXTHDR_ROUTING, Ipv6hdr
@@ -106,6 +106,7 @@ def ip6_datagram_send_ctl(task: Task, sk: InetSock, control: bytes, ipc6: Ipcm6)
         if err:
             return err
     ipc6.ipc.mark = ipc6.sockc.mark
+    ipc6.ipc.tsflags, ipc6.ipc.ts_opt_id = ipc6.sockc.tsflags, ipc6.sockc.ts_opt_id
     ipc6.ipc.priority = ipc6.sockc.priority
     return bad
 
@@ -339,7 +340,7 @@ def ipv6_recv_error(sk: InetSock, msg: Msghdr) -> int:
         else:
             msg.name = sockaddr_in6(MAPPED_PREFIX + skb.daddr4.to_bytes(4, "big"), skb.port)
     offender = bytes(28)
-    if ee.ee_origin in (SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6):
+    if ee.ee_origin in (SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6) or (ee.ee_origin == SO_EE_ORIGIN_TIMESTAMPING and skb.dev is not None):
         if np.rxopt:
             ip6_datagram_recv_common_ctl(msg, sk, skb)
         if skb.nh6 is not None:

@@ -19,6 +19,7 @@ from twinsock.kernel.net.core.skbuff import (
     skb_orphan,
 )
 from twinsock.kernel.net.core.sock import IN6ADDR_ANY
+from twinsock.kernel.net.core.tstamp import sock_tx_timestamp
 from twinsock.kernel.net.ipv4.ip_output import (
     IPSKB_MCAST_LOOP,
     IPSKB_USE_DEV_MTU,
@@ -351,6 +352,7 @@ def ip6_append_data(sk: InetSock, cork: InetCork, data: bytes, transhdrlen: int,
         cork.tos = ipc.tos
         cork.mark = ipc.mark
         cork.priority = ipc.priority
+        cork.tsflags, cork.ts_opt_id = ipc.tsflags, ipc.ts_opt_id
         cork.length = transhdrlen
         cork.transhdrlen = transhdrlen
         cork.truesize = 0
@@ -413,6 +415,8 @@ def ip6_make_pending_skb(sk: InetSock, cork: InetCork, fl6: Flowi6) -> SkBuff:
     skb.nh6 = hdr
     skb.priority = cork.priority
     skb.mark = cork.mark
+    if cork.tsflags:
+        sock_tx_timestamp(sk, skb, cork.tsflags, cork.ts_opt_id)
     skb.dst = rt
     skb.gso_size = cork.gso_size
     if cork.gso_size:

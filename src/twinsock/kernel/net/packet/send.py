@@ -8,6 +8,7 @@ from twinsock.kernel.net.core.scm import for_each_cmsghdr
 from twinsock.kernel.net.core.skbuff import SkBuff, skb_head_truesize
 from twinsock.kernel.net.core.sock_cmsg import SockcmCookie, sock_cmsg_send
 from twinsock.kernel.net.core.sock_mem import skb_set_owner_w, sock_alloc_send_pskb
+from twinsock.kernel.net.core.tstamp import sock_tx_timestamp
 from twinsock.kernel.net.packet.packet_sock import SOCKADDR_LL_HEAD, SOCKADDR_LL_SIZE, SOCKADDR_PKT_SIZE, PacketSock
 from twinsock.kernel.net.packet.vnet_hdr import vnet_hdr_complete
 from twinsock.uapi.errno import EINVAL, EMSGSIZE, ENETDOWN, ENOBUFS, ENODEV, ENOTCONN, ENXIO
@@ -106,6 +107,7 @@ def _vlan_tagged(dev: NetDevice, frame: bytes) -> bool:
 def _transmit(po: PacketSock, dev: NetDevice, skb: SkBuff, sockc: SockcmCookie) -> int:
     skb.priority = sockc.priority
     skb.mark = sockc.mark
+    sock_tx_timestamp(po, skb, sockc.tsflags, sockc.ts_opt_id)
     skb_set_owner_w(skb, po)
     if po.qdisc_bypass and dev.qdisc is not None:
         err = dev_hard_start_xmit(skb, dev)
