@@ -75,7 +75,12 @@ ROWS: dict[str, str] = {
     "01-1.5-9,10": _TCP + "calls_without_a_connection",
     "01-1.5-inodes": _FILE,
     "01-1.5-queued": _SCENE + "queued",
-    "01-1.5-limits": _FULL + " " + _UCALLS + "test_the_file_limit_of_the_host_binds_those_without_privilege",
+    "01-1.5-limits": _P
+    + "test_proc_files.py::test_values_are_read_and_written_at_offset_zero "
+    + _FULL
+    + " "
+    + _UCALLS
+    + "test_the_file_limit_of_the_host_binds_those_without_privilege",
     "01-1.6-1,3..5,9": _STACKS + " " + _PATHS,
     "01-1.6-2,7,8,13,14": _PATHS,
     "01-1.6-10..12": _UPATHS,

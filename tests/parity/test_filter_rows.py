@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.parity.harness import assert_parity, attempt
+from tests.parity.harness import assert_parity_of_prompt_runs, attempt
 from tests.parity.test_filters import attach, insn
 
 pytestmark = [pytest.mark.root]
@@ -93,7 +93,7 @@ def relative_loads(env: Any, kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_before_the_data_are_seen_alike(kind: str) -> None:
-    assert_parity(relative_loads, kind)
+    assert_parity_of_prompt_runs(relative_loads, kind)
 
 
 def values(env: Any, kind: str) -> Any:
@@ -114,7 +114,7 @@ def values(env: Any, kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_about_a_packet_are_seen_alike(kind: str) -> None:
-    assert_parity(values, kind)
+    assert_parity_of_prompt_runs(values, kind)
 
 
 def attributes_of_netlink(env: Any) -> Any:
@@ -135,7 +135,7 @@ def attributes_of_netlink(env: Any) -> Any:
 
 
 def test_attributes_of_netlink_are_found_alike() -> None:
-    assert_parity(attributes_of_netlink)
+    assert_parity_of_prompt_runs(attributes_of_netlink)
 
 
 # SO_ATTACH_REUSEPORT_CBPF
@@ -267,8 +267,8 @@ def refused_programs(env: Any) -> Any:
 @pytest.mark.parametrize("family", [2, 10])
 @pytest.mark.parametrize("program", [chosen_datagrams, chosen_connections], ids=lambda program: program.__name__)
 def test_a_program_chooses_the_same_member(program: Any, family: int) -> None:
-    assert_parity(program, family)
+    assert_parity_of_prompt_runs(program, family)
 
 
 def test_programs_that_choose_are_refused_alike() -> None:
-    assert_parity(refused_programs)
+    assert_parity_of_prompt_runs(refused_programs)

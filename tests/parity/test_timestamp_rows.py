@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.parity.harness import assert_parity, attempt
+from tests.parity.harness import assert_parity_of_prompt_runs, attempt
 
 pytestmark = [pytest.mark.root]
 
@@ -127,7 +127,7 @@ def stamps(env: Any, kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_stamps_come_back_alike(kind: str) -> None:
-    assert_parity(stamps, kind)
+    assert_parity_of_prompt_runs(stamps, kind)
 
 
 def by_message(env: Any, kind: str) -> Any:
@@ -150,7 +150,7 @@ def by_message(env: Any, kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", ["udp", "connected", "tcp", "raw"])
 def test_messages_ask_for_stamps_alike(kind: str) -> None:
-    assert_parity(by_message, kind)
+    assert_parity_of_prompt_runs(by_message, kind)
 
 
 def options(env: Any) -> Any:
@@ -167,7 +167,7 @@ def options(env: Any) -> Any:
 
 
 def test_flags_are_taken_alike() -> None:
-    assert_parity(options)
+    assert_parity_of_prompt_runs(options)
 
 
 def with_statistics(env: Any) -> Any:
@@ -183,4 +183,4 @@ def with_statistics(env: Any) -> Any:
 
 
 def test_statistics_have_the_same_attributes() -> None:
-    assert_parity(with_statistics)
+    assert_parity_of_prompt_runs(with_statistics)

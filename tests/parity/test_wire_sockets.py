@@ -14,7 +14,7 @@ SYN = {"mss": 1460, "sack_ok": True, "wscale": 7}
 SO_SNDBUF, SO_RCVBUF, SO_RCVLOWAT, SO_ZEROCOPY = 7, 8, 18, 60
 TCP_NODELAY, TCP_NOTSENT_LOWAT = 1, 25
 ZEROCOPY, PEEK = 0x4000000, 2
-RUNS = 2
+RUNS = 6
 Result = list[object]
 
 
