@@ -120,3 +120,18 @@ def test_a_clone_counts_and_inherits() -> None:
     assert sk.sk_net.sockets_used == 2
     sk_free(child)
     assert sk.sk_net.sockets_used == 1
+
+
+def test_pressure_ends_below_the_minimum_and_grants_fair_shares_meanwhile() -> None:
+    sk = make_sock([100, 150, 1000])
+    sk.sk_net.kernel.sysctl_mem_pcpu_rsv = 1
+    counters = sk.sk_prot.counters
+    skb = packet(200 * 4096)
+    assert sk_rmem_schedule(sk, skb.truesize)
+    skb_set_owner_r(skb, sk)
+    assert counters.memory_pressure == 1
+    assert sk_rmem_schedule(sk, 100 * 4096)  # held 200 of 1000 pages, the only socket: below its share
+    counters.sockets_allocated = 4
+    assert not sk_rmem_schedule(sk, 200 * 4096)
+    kfree_skb(skb)
+    assert (counters.memory_allocated, counters.memory_pressure) == (0, 0)
