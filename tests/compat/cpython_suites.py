@@ -38,17 +38,18 @@ DIFFERENCES: dict[str, str] = {  # pattern of "suite:Class.test" -> id in docs/d
     "test_select:SelectTestCase.test_select": "D-run-1: subprocess",
     "test_asyncio.test_streams:StreamTests.test_read_all_from_pipe_reader": "D-run-1: subprocess",
 }
-LIMIT_S = 200.0
+LIMIT_S = 900.0
+KERNEL_TRIES = 3
 ORDER = ("pass", "fail", "skip")
 
 
 def command(where: str, python: str, suite: str, results: str) -> list[str]:
     """Return the command which runs a suite."""
     allowed = ["-u", RESOURCES[suite]] if suite in RESOURCES else []
-    tail = ["-m", "test", *allowed, "--junit-xml", results, suite]
+    tail = [*allowed, "--junit-xml", results, suite]
     if where == "twin":
-        return [python, "-m", "twinsock", "run", *tail]
-    alone = [python, *tail]
+        return [python, "-m", "twinsock", "run", "-m", "test", *tail]
+    alone = [python, "-m", "test", "--timeout", "100", *tail]  # for one test
     if shutil.which("unshare") and subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode == 0:
         return ["unshare", "-n", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *alone]
     return alone
@@ -69,6 +70,18 @@ def run(where: str, python: str, suite: str) -> dict[str, tuple[str, str]]:
             last = (done.stderr or done.stdout).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
             return {"(suite)": ("fail", last[0])}
         return parse(ET.parse(results).getroot(), suite)
+
+
+def run_on_kernel(python: str, suite: str) -> dict[str, tuple[str, str]]:
+    """Run a suite on the real kernel, again while something fails: on a busy machine its short time limits do not hold."""
+    best = run("kernel", python, suite)
+    for _ in range(KERNEL_TRIES - 1):
+        if not count(best)["fail"]:
+            break
+        again = run("kernel", python, suite)
+        if len(again) > len(best) or count(again)["fail"] < count(best)["fail"]:
+            best = again
+    return best
 
 
 def parse(root: ET.Element, suite: str) -> dict[str, tuple[str, str]]:
@@ -119,7 +132,7 @@ def measure(python: str, suites: list[str]) -> dict[str, object]:
     )
     rows, differences = [], []
     for suite in suites:
-        kernel, twin = run("kernel", python, suite), run("twin", python, suite)
+        kernel, twin = run_on_kernel(python, suite), run("twin", python, suite)
         if not kernel:
             continue
         rows.append({"suite": suite, "kernel": count(kernel), "twin": count(twin)})

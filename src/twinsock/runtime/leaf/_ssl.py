@@ -15,6 +15,7 @@ from twinsock.kernel.fs.select import Pollfd, sys_poll
 from twinsock.kernel.net import socket as calls
 from twinsock.kernel.sched.task import ERESTARTNOHAND
 from twinsock.runtime.leaf._socket import Socket
+from twinsock.runtime.leaf.seal import seal
 from twinsock.runtime.process import Process, process
 from twinsock.uapi.errno import EAGAIN, EINTR, ERESTARTSYS
 from twinsock.uapi.socket import MSG_DONTWAIT
@@ -67,7 +68,7 @@ class _Wait:
             host.deliver_signals()
 
 
-class _SSLSocket:
+class TlsSocket:
     """What wrap_socket() works with: OpenSSL's object on memory, and the twin's socket."""
 
     def __init__(self, sock: Socket, incoming: Any, outgoing: Any, ssl: Any) -> None:
@@ -232,13 +233,15 @@ class _SSLContext(real._SSLContext):  # type: ignore[misc]
 
     def _wrap_socket(
         self, sock: Any, server_side: bool, server_hostname: Any = None, *, owner: Any = None, session: Any = None
-    ) -> _SSLSocket:
+    ) -> TlsSocket:
         """Make the object behind an SSLSocket."""
         if not isinstance(sock, Socket):
             raise TypeError(f"_wrap_socket() argument 'sock' must be _socket.socket, not {type(sock).__name__}")
         incoming, outgoing = real.MemoryBIO(), real.MemoryBIO()
         ssl = self._wrap_bio(incoming, outgoing, server_side, server_hostname, owner=owner, session=session)
-        return _SSLSocket(sock, incoming, outgoing, ssl)
+        return TlsSocket(sock, incoming, outgoing, ssl)
 
 
-_SSLContext.__module__ = _SSLSocket.__module__ = "_ssl"
+_SSLContext.__module__ = TlsSocket.__module__ = "_ssl"
+TlsSocket.__name__ = TlsSocket.__qualname__ = "_SSLSocket"
+seal(_SSLContext)
