@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -31,12 +32,15 @@ _SUITES = """
     test_queue test_thread test_threading test_threading_local test_time test_signal
 """
 SUITES = _SUITES.split()
+# left out on both sides: these reach for the hypervisor, which answers in a network namespace of its own with silence
+IGNORED = {"test_socket": "*VSOCK*"}
 RESOURCES = {"test_socketserver": "network"}  # what `-u` has to allow for a suite to run at all
 DIFFERENCES: dict[str, str] = {  # pattern of "suite:Class.test" -> id in docs/deviations.md and what it is, in a few words
     "test_socketserver:*orking*": "D-run-1: os.fork()",
     "test_thread:TestForkInThread.*": "D-run-1: os.fork()",
-    "test_select:SelectTestCase.test_select": "D-run-1: subprocess",
-    "test_asyncio.test_streams:StreamTests.test_read_all_from_pipe_reader": "D-run-1: subprocess",
+    "test_threading:SubinterpThreadingTests.*": "D-run-1: sub-interpreters",
+    "test_signal:PidfdSignalTest.*": "D-run-1: descriptors of processes",
+    "test_threading:InterruptMainTests.test_can_interrupt_tight_loops": "D-run-4: a signal waits for the next call",
 }
 LIMIT_S = 900.0
 KERNEL_TRIES = 3
@@ -46,7 +50,8 @@ ORDER = ("pass", "fail", "skip")
 def command(where: str, python: str, suite: str, results: str) -> list[str]:
     """Return the command which runs a suite."""
     allowed = ["-u", RESOURCES[suite]] if suite in RESOURCES else []
-    tail = [*allowed, "--junit-xml", results, suite]
+    left_out = ["-i", IGNORED[suite]] if suite in IGNORED else []
+    tail = [*allowed, *left_out, "--junit-xml", results, suite]
     if where == "twin":
         return [python, "-m", "twinsock", "run", "-m", "test", *tail]
     alone = [python, "-m", "test", "--timeout", "100", *tail]  # for one test
@@ -116,12 +121,15 @@ def compare(suite: str, kernel: dict[str, tuple[str, str]], twin: dict[str, tupl
     for name, (status, _) in sorted(kernel.items()):
         other, why = twin.get(name, ("fail", twin.get("(suite)", ("", "not run"))[1]))
         if status == "pass" and other != "pass":
-            rows.append({"test": f"{suite}:{name}", "twin": other, "says": why, "why": reason(f"{suite}:{name}")})
+            rows.append({"test": f"{suite}:{name}", "twin": other, "says": why, "why": reason(f"{suite}:{name}", why)})
     return rows
 
 
-def reason(test: str) -> str:
+def reason(test: str, says: str) -> str:
     """Return why a test differs, "" if nobody said."""
+    refused = re.search(r"Escape: (subprocess|os\.\w+)\S*\(\) would leave the simulation", says)
+    if refused:
+        return f"D-run-1: {refused[1]}"
     return next((why for pattern, why in DIFFERENCES.items() if fnmatchcase(test, pattern)), "")
 
 

@@ -234,3 +234,34 @@ def test_only_the_devices_that_were_named_are_captured(tmp_path: Path) -> None:
         assert run_text(tmp_path, text, "--pcap", str(tmp_path / "out"), *options).returncode == 0
         sizes.append((tmp_path / "out").stat().st_size)
     assert sizes[0] == sizes[1] > sizes[2]
+
+
+def test_a_program_may_allow_itself_more_descriptors_beside_real_files_that_are_open(tmp_path: Path) -> None:
+    text = """
+import resource, socket
+held = open(__file__)
+resource.setrlimit(resource.RLIMIT_NOFILE, (2000, 3000))
+socks = []
+try:
+    while True: socks.append(socket.socket())
+except OSError as error: print(error.errno, resource.getrlimit(resource.RLIMIT_NOFILE))
+numbers = [sock.fileno() for sock in socks]
+print(len(numbers), numbers[0], numbers[-1], held.fileno() in numbers, open(__file__).fileno() >= 2000, len(held.read()) > 100)
+"""
+    done = run_text(tmp_path, text)
+    assert done.stdout == "24 (2000, 3000)\n1996 3 1999 False True True\n"
+
+
+def test_interrupts_and_interval_timers_reach_the_main_thread(tmp_path: Path) -> None:
+    text = """
+import _thread, signal, threading, time
+threading.Timer(1, _thread.interrupt_main).start()
+try: time.sleep(10)
+except KeyboardInterrupt: print("interrupted after", time.monotonic())
+rang = []
+signal.signal(signal.SIGVTALRM, lambda *args: rang.append(1))
+signal.setitimer(signal.ITIMER_VIRTUAL, 0.1, 0.1)
+while len(rang) < 3: time.process_time()
+print("rang", len(rang))
+"""
+    assert run_text(tmp_path, text).stdout == "interrupted after 1.0\nrang 3\n"

@@ -82,6 +82,8 @@ def build(name: str) -> ModuleType:
     for key in dir(real):
         if not key.startswith("__") and hasattr(ours, key):
             value = getattr(ours, key)
+            if isinstance(value, FunctionType):
+                value.__module__ = "signal" if name == "_signal" else name
             setattr(
                 module, key, staticmethod(value) if isinstance(value, FunctionType) else value
             )  # as in C, no method where a class keeps it

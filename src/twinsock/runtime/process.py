@@ -16,7 +16,7 @@ from twinsock.runtime.baton import Baton, BatonTask, Deadlock
 from twinsock.runtime.facade import KilledBySignal, TwinEnv
 from twinsock.runtime.faults import CallFaults
 from twinsock.uapi.errno import EBADF
-from twinsock.uapi.signal import SIGKILL
+from twinsock.uapi.signal import SIGINT, SIGKILL
 
 if TYPE_CHECKING:
     from twinsock.runtime.outside import World
@@ -29,8 +29,23 @@ SLICE = 64  # calls after which another task may run
 SLICES_FREE = 100  # slices without a sleep that cost no time
 DEADLOCK_SIGNAL = 65  # none of Linux's: has the main thread raise what Process.deadlock holds
 GC_THRESHOLD = 2000  # new objects before garbage is collected at the next system call
-REAL_FD_MIN = 1024  # files which the program opens have numbers from here on
+REAL_FD_MIN = 1024  # files which the program opens have numbers from here on, see RealNumbers
 ITIMERS = {0: 14, 1: 26, 2: 27}  # which signal a timer sends
+
+
+class RealNumbers:
+    """Which numbers are descriptors of real files: the standard streams, those from `start` on, and `low` ones that were in use when a
+    process was allowed more descriptors and `start` moved up."""
+
+    def __init__(self) -> None:
+        self.start = REAL_FD_MIN
+        self.low: set[int] = set()
+
+    def __contains__(self, fd: object) -> bool:
+        return isinstance(fd, int) and (0 <= fd <= 2 or fd >= self.start or fd in self.low)
+
+
+REAL_NUMBERS = RealNumbers()
 
 
 class Escape(PermissionError):
@@ -102,11 +117,13 @@ class Process(TwinEnv):
     def owns(self, fd: object) -> bool:
         """Tell whether a number is a descriptor of the twin; 0 to 2 are those of the real process."""
         files = self.first.files
-        return isinstance(fd, int) and files is not None and 2 < fd < min(len(files.fd), REAL_FD_MIN) and files.fd[fd] is not None
+        if not isinstance(fd, int) or files is None or not 2 < fd < len(files.fd) or files.fd[fd] is None:
+            return False
+        return fd < REAL_FD_MIN or fd not in REAL_NUMBERS
 
     def is_real(self, fd: int) -> bool:
         """Tell whether a number is a real descriptor of the program: a standard stream, or a file that it opened."""
-        return 0 <= fd <= 2 or fd >= REAL_FD_MIN
+        return fd in REAL_NUMBERS
 
     def mirror(self, path: bytes) -> None:
         """Make the directories of a socket's path, where they really exist, in the twin's tree."""
@@ -124,6 +141,8 @@ class Process(TwinEnv):
         self.spins += 1
         if self.world is not None:
             self.world.sync()
+        if self.task.pending_signals:
+            self.deliver_signals()
         if self.spins > SPIN_FREE:
             self.charge(SPIN_NS * min(self.spins // SPIN_FREE, SPIN_MAX))
 
@@ -183,7 +202,7 @@ class Process(TwinEnv):
             self.deliver_signals()
         return left
 
-    # Signals: handlers run in the main thread
+    # Signals: handlers run in the main thread. Twin: D-run-4, at its next call
 
     def deliver_signals(self) -> int:
         """Run handlers of pending signals; return a mask of those that ran."""
@@ -201,6 +220,8 @@ class Process(TwinEnv):
             if signo == DEADLOCK_SIGNAL:
                 raise Deadlock(self.deadlock)
             handler = self.python_handlers.get(signo)
+            if handler is None and signo == SIGINT:
+                raise KeyboardInterrupt
             if not callable(handler):
                 if handler == 1 or task.ignored_signals >> signo & 1:
                     continue

@@ -18,6 +18,7 @@ from twinsock.kernel.sched.wait import TaskWait, WaitQueueHead
 from twinsock.runtime.baton import BatonTask
 from twinsock.runtime.facade import KilledBySignal
 from twinsock.runtime.faults import CallFaults
+from twinsock.runtime.leaf.os_calls import make_room
 from twinsock.runtime.process import Process, process
 from twinsock.sim import units
 from twinsock.uapi.rtnetlink import NUD_PERMANENT
@@ -60,6 +61,7 @@ class Job:
         self.process.killed = self._killed
         self.process.first.comm = title
         if host.nofile:
+            make_room(self.process, host.nofile)
             self.process.first.set_rlimit(_RLIMIT_NOFILE, host.nofile, host.nofile)
         sim.baton.spawn(self.process.first, self._body)
 
@@ -313,6 +315,7 @@ class Host:
     def fd_limit(self, count: int) -> None:
         """Let its processes open no descriptor beyond `count` (RLIMIT_NOFILE); 0: as at the start."""
         for job in self.jobs:
+            make_room(job.process, count)
             for task in job.tasks():
                 task.rlim_cur[_RLIMIT_NOFILE] = count or self.nofile or 1024
         self.sim.journal.add(f"{self.name} fd limit {count}")

@@ -5,7 +5,9 @@ Left out: signals of the world outside (^C ends the simulation)."""
 import importlib
 from typing import Any
 
+from twinsock.kernel.fs.fcntl import sys_fcntl
 from twinsock.runtime.process import process
+from twinsock.uapi.fcntl import F_GETFL, O_NONBLOCK
 
 real: Any = importlib.import_module("_signal")
 SIG_DFL = real.SIG_DFL
@@ -56,6 +58,7 @@ def signal(signalnum: int, handler: Any, /) -> Any:
                 task.handled_signals |= 1 << number
             elif handler == SIG_IGN:
                 task.ignored_signals |= 1 << number
+    host.check(0)  # those that are pending run the old one
     host.python_handlers[number] = handler
     return old
 
@@ -75,6 +78,8 @@ def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     host = process()
     if fd != -1 and not host.owns(fd):
         raise ValueError("invalid fd") if not host.is_real(fd) else ValueError(f"the fd {fd} is not one of the twin")
+    if fd != -1 and not sys_fcntl(host.task, fd, F_GETFL, 0) & O_NONBLOCK:
+        raise ValueError(f"the fd {fd} must be in non-blocking mode")
     old, host.wakeup_fd = host.wakeup_fd, fd
     return old
 

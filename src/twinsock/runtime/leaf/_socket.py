@@ -18,7 +18,7 @@ from twinsock.kernel.net import socket as calls
 from twinsock.kernel.sched.task import ERESTARTNOHAND
 from twinsock.runtime.leaf import address as addresses
 from twinsock.runtime.leaf import os_calls, real_file, resolver
-from twinsock.runtime.process import REAL_FD_MIN, Escape, Process, process
+from twinsock.runtime.process import REAL_NUMBERS, Escape, Process, process
 from twinsock.runtime.serial import hash_by_number
 from twinsock.uapi.errno import EAGAIN, EBADF, EINPROGRESS, EINTR, EISCONN, ENOTSOCK, ERESTARTSYS
 from twinsock.uapi.fcntl import F_GETFL, F_SETFL, O_NONBLOCK
@@ -565,7 +565,7 @@ def _pass(host: Process, data: bytes, adopted: list[int]) -> bytes:
     count = len(data) // 4
     fds = list(struct.unpack_from(f"={count}i", data))
     for i, fd in enumerate(fds):
-        if fd >= REAL_FD_MIN:
+        if fd in REAL_NUMBERS:
             fds[i] = host.check(real_file.adopt(host.task, fd, os_calls.REAL))
             adopted.append(fds[i])
     return struct.pack(f"={count}i", *fds) + data[count * 4 :]

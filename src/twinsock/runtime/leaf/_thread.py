@@ -16,6 +16,9 @@ _excepthook = real._excepthook
 _ExceptHookArgs = real._ExceptHookArgs
 get_ident = real.get_ident
 stack_size = real.stack_size
+_NEW: Any = object.__new__
+_SIGINT = 2
+_CLOSED = sys.hexversion < 0x030D0000
 _sentinels: dict[int, "Lock"] = {}
 
 
@@ -67,10 +70,14 @@ class Lock:
 
     __slots__ = ("__weakref__", "_locked", "_twinsock_number", "_waiters")
     __hash__ = hash_by_number
+    _locked: bool
+    _waiters: Waiters | None
 
-    def __init__(self) -> None:
-        self._locked = False
-        self._waiters: Waiters | None = None
+    def __new__(cls) -> "Lock":
+        """Refuse before Python 3.13, as in C: allocate_lock() makes these."""
+        if _CLOSED:
+            raise TypeError("cannot create '_thread.lock' instances")
+        return allocate_lock()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock, waiting for it if asked to."""
@@ -117,7 +124,8 @@ class Lock:
     locked_lock = locked
 
     def _at_fork_reinit(self) -> None:
-        self.__init__()  # type: ignore[misc]
+        self._locked = False
+        self._waiters = None
 
     def __repr__(self) -> str:
         state = "locked" if self._locked else "unlocked"
@@ -207,7 +215,10 @@ LockType = lock = Lock
 
 def allocate_lock() -> Lock:
     """Make a lock."""
-    return Lock()
+    made: Lock = _NEW(Lock)
+    made._locked = False
+    made._waiters = None
+    return made
 
 
 allocate = allocate_lock
@@ -366,7 +377,8 @@ def interrupt_main(signum: int = 2) -> None:
     if not 0 < signum < 65:
         raise ValueError("signal number out of range")
     host = process()
-    if callable(host.python_handlers.get(signum)):
+    handler = host.python_handlers.get(signum)
+    if callable(handler) or (handler is None and signum == _SIGINT):
         host.first.send_signal(signum)
         if host.task is host.first:
             host.deliver_signals()
@@ -377,6 +389,6 @@ def _count() -> int:
 
 
 def _set_sentinel() -> Lock:
-    sentinel = Lock()
+    sentinel = allocate_lock()
     _sentinels[get_ident()] = sentinel
     return sentinel

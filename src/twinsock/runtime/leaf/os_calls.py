@@ -9,6 +9,7 @@ import fcntl
 import io
 import os
 import posix
+import resource
 import stat
 import sys
 from collections.abc import Callable
@@ -18,8 +19,7 @@ from typing import Any
 from twinsock.kernel.fs import namei
 from twinsock.kernel.fs.proc.root import proc_read, proc_write
 from twinsock.runtime.leaf import resolver
-from twinsock.runtime.process import REAL_FD_MIN as RESERVED
-from twinsock.runtime.process import Process, process
+from twinsock.runtime.process import REAL_FD_MIN, REAL_NUMBERS, Process, process
 
 _BY_FD = """
     close read write readv writev pread pwrite lseek ftruncate fsync fstat fchown fchmod set_blocking get_blocking
@@ -28,28 +28,113 @@ _BY_FD = """
 _NO_DEVICE = ("/dev/vsock", "/dev/vhost-vsock")  # of address families which the twin lacks
 _WHOLE = "pipe pipe2 eventfd memfd_create closerange splice"  # of the twin whatever the arguments are
 _PATHS = "unlink remove stat lstat chmod access"
+FD_MAX = 1 << 16  # the most descriptors that a process of the simulation may have
 REAL: dict[str, Callable[..., Any]] = {}
+_SET_REAL_LIMITS = resource.setrlimit
+_GET_REAL_LIMITS = resource.getrlimit
 
 
-def reserve() -> None:
-    """Take every real descriptor below 1024 that is free, with one that can neither be read nor written."""
-    import resource
+def _real_limits() -> tuple[int, int]:
+    return _GET_REAL_LIMITS(resource.RLIMIT_NOFILE)
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 4 * RESERVED and (hard == resource.RLIM_INFINITY or hard > soft):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4 * RESERVED, hard) if hard != resource.RLIM_INFINITY else 4 * RESERVED, hard))
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < 2 * RESERVED:
-        raise OSError(24, f"the limit of open files is {soft}: `ulimit -n {4 * RESERVED}` lets the simulation run")
+
+def reserve(limit: int = REAL_FD_MIN) -> None:
+    """Take every real descriptor below a limit that is free, with one that can neither be read nor written. Raises OSError."""
+    _allow_real(limit)
     first = os.open("/", os.O_PATH | os.O_CLOEXEC)
     fd = first
-    while fd < RESERVED:
+    while fd < limit:
         fd = os.dup(first)
     os.close(fd)
+
+
+def _allow_real(limit: int) -> None:
+    """Have the real process allowed as many descriptors of its own beyond those. Raises OSError."""
+    soft, hard = _real_limits()
+    wanted = max(4 * REAL_FD_MIN, limit + 2 * REAL_FD_MIN)
+    if soft < wanted and (hard == resource.RLIM_INFINITY or hard > soft):
+        _SET_REAL_LIMITS(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+    if _real_limits()[0] < limit + REAL_FD_MIN:
+        raise OSError(24, f"the limit of open files is {_real_limits()[0]}: `ulimit -n {wanted}` lets the simulation run")
+
+
+def make_room(host: Process, limit: int) -> None:
+    """Let a process of the simulation have descriptors up to a limit beyond 1024: real files get numbers above it. Raises OSError."""
+    limit = min(limit, FD_MAX)
+    if limit > REAL_NUMBERS.start:
+        start = REAL_NUMBERS.start
+        used = [int(name) for name in os.listdir("/proc/self/fd") if int(name) >= start]
+        calls = {name: REAL.get(name, getattr(os, name)) for name in ("open", "dup", "close")}
+        _allow_real(limit)
+        first = calls["open"]("/", os.O_PATH | os.O_CLOEXEC)
+        taken = [first]
+        while taken[-1] < limit:
+            taken.append(calls["dup"](first))
+        REAL_NUMBERS.low |= {fd for fd in used if fd < limit and fd != first and _is_open(fd)}
+        calls["close"](taken[-1])
+        REAL_NUMBERS.start = limit
+    files = host.first.files
+    assert files is not None
+    for fd in sorted(REAL_NUMBERS.low):
+        if fd >= len(files.open_fds) or not files.open_fds[fd]:
+            files.alloc_fd(fd, fd + 1, 0)
+
+
+def _is_open(fd: int) -> bool:
+    """Tell whether a real descriptor exists; that of the directory which was just listed does not."""
+    try:
+        REAL.get("fstat", os.fstat)(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _install_resource() -> None:
+    """Have the limit of descriptors be that of the simulated process."""
+
+    def own(which: int, pid: int = 0) -> bool:
+        return which == resource.RLIMIT_NOFILE and pid in (0, process().first.tgid)
+
+    def get(which: int, /) -> tuple[int, int]:
+        """getrlimit(2)."""
+        task = process().first
+        if own(which):
+            return task.rlim_cur[which], task.rlim_max[which]
+        found: tuple[int, int] = REAL["getrlimit"](which)
+        return found
+
+    def put(which: int, limits: Any, /) -> None:
+        """setrlimit(2)."""
+        if not own(which):
+            REAL["setrlimit"](which, limits)
+            return
+        host = process()
+        soft, hard = (FD_MAX if limit == resource.RLIM_INFINITY else int(limit) for limit in limits)
+        if soft > hard:
+            raise ValueError("current limit exceeds maximum limit")
+        make_room(host, soft)
+        for task in host.kernel.tasks:
+            if task.tgid == host.first.tgid and task.set_rlimit(which, soft, hard) < 0:
+                raise ValueError("not allowed to raise maximum limit")
+
+    def both(pid: int, which: int, limits: Any = None, /) -> Any:
+        """prlimit(2)."""
+        if not own(which, pid):
+            return REAL["prlimit"](pid, which) if limits is None else REAL["prlimit"](pid, which, limits)
+        old = get(which)
+        if limits is not None:
+            put(which, limits)
+        return old
+
+    module: Any = resource
+    REAL.update(getrlimit=module.getrlimit, setrlimit=module.setrlimit, prlimit=module.prlimit)
+    module.getrlimit, module.setrlimit, module.prlimit = get, put, both
 
 
 def install() -> None:
     """Replace the calls."""
     reserve()
+    _install_resource()
     Process.mirror_path = mirror
     for name in _BY_FD.split():
         _replace_by_fd(name)
@@ -98,7 +183,7 @@ def _put(name: str, call: Callable[..., Any]) -> None:
 
 def _checked(host: Process, fd: int) -> int:
     """Refuse the number of a place holder. Raises OSError."""
-    if 2 < fd < RESERVED:
+    if fd > 2 and fd not in REAL_NUMBERS:
         host.need(fd)
     return fd
 
@@ -115,7 +200,7 @@ def _replace_by_fd(name: str) -> None:
         host = process()
         if host.owns(fd):
             return getattr(host.os, name)(fd, *args, **kw)
-        if isinstance(fd, int) and 2 < fd < RESERVED:
+        if isinstance(fd, int) and fd > 2 and fd not in REAL_NUMBERS:
             host.need(fd)
         return real(fd, *args, **kw)
 

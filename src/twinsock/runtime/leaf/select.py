@@ -10,7 +10,7 @@ from twinsock.kernel.fs.eventpoll import EpollEvent, sys_epoll_create1, sys_epol
 from twinsock.kernel.fs.file import sys_close
 from twinsock.kernel.fs.select import FdSet, Pollfd, sys_poll, sys_select
 from twinsock.kernel.sched.task import ERESTARTNOHAND
-from twinsock.runtime.process import REAL_FD_MIN, Escape, Process, process
+from twinsock.runtime.process import Escape, Process, process
 from twinsock.uapi.errno import EINTR, ENOENT, ERESTARTSYS
 from twinsock.uapi.fcntl import O_CLOEXEC
 
@@ -75,7 +75,7 @@ def select(rlist: Any, wlist: Any, xlist: Any, timeout: Any = None, /) -> tuple[
         pairs.append([(fileno(obj), obj) for obj in items])
     numbers = [sorted({fd for fd, _ in row}) for row in pairs]
     highest = max([-1, *numbers[0], *numbers[1], *numbers[2]])
-    if highest >= _FD_SETSIZE + (REAL_FD_MIN if host.world is not None else 0):
+    if any(fd >= _FD_SETSIZE and (host.world is None or not host.is_real(fd)) for row in numbers for fd in row):
         raise ValueError("filedescriptor out of range in select()")
     for fd in [*numbers[0], *numbers[1], *numbers[2]]:
         _simulated(host, fd, "select.select")
