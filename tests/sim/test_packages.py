@@ -11,7 +11,7 @@ import twinsock
 from tests.sim.identical_runs import missing, names, run_once
 from twinsock import sim
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PROGRAMS = Path(__file__).resolve().parent / "programs"
 
 
@@ -39,7 +39,7 @@ def test_two_runs_make_the_same_calls_and_print_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARAMS)
-@twinsock.test(seeds=2)
+@twinsock.test(seeds=2, wall_limit=120)
 def test_client_and_server_survive_loss_and_a_partition(name: str) -> None:
     program = _program(name)
     sim.conditions(latency=("1ms", "4ms"), loss=0.02)
