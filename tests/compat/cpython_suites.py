@@ -32,11 +32,14 @@ _SUITES = """
     test_queue test_thread test_threading test_threading_local test_time test_signal
 """
 SUITES = _SUITES.split()
+# left out on both sides: these reach for the hypervisor, which answers in a network namespace of its own with silence
+IGNORED = {"test_socket": "*VSOCK*"}
 RESOURCES = {"test_socketserver": "network"}  # what `-u` has to allow for a suite to run at all
 DIFFERENCES: dict[str, str] = {  # pattern of "suite:Class.test" -> id in docs/deviations.md and what it is, in a few words
     "test_socketserver:*orking*": "D-run-1: os.fork()",
     "test_thread:TestForkInThread.*": "D-run-1: os.fork()",
     "test_threading:SubinterpThreadingTests.*": "D-run-1: sub-interpreters",
+    "test_asyncio.test_streams:StreamTests.test_unclosed_resource_warnings": "D-run-1: warned of what the refused test before it left open",
     "test_signal:PidfdSignalTest.*": "D-run-1: descriptors of processes",
     "test_threading:InterruptMainTests.test_can_interrupt_tight_loops": "D-run-4: a signal waits for the next call",
 }
@@ -48,7 +51,8 @@ ORDER = ("pass", "fail", "skip")
 def command(where: str, python: str, suite: str, results: str) -> list[str]:
     """Return the command which runs a suite."""
     allowed = ["-u", RESOURCES[suite]] if suite in RESOURCES else []
-    tail = [*allowed, "--junit-xml", results, suite]
+    left_out = ["-i", IGNORED[suite]] if suite in IGNORED else []
+    tail = [*allowed, *left_out, "--junit-xml", results, suite]
     if where == "twin":
         return [python, "-m", "twinsock", "run", "-m", "test", *tail]
     alone = [python, "-m", "test", *tail]
