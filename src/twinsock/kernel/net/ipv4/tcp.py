@@ -62,6 +62,7 @@ from twinsock.kernel.net.ipv4.tcp_state import (
     sk_wmem_queued_add,
     tcp_chrono_start,
     tcp_chrono_stop,
+    tcp_fast_path_check,
     tcp_mstamp_refresh,
     tcp_packets_in_flight,
     tcp_wmem_free_skb,
@@ -596,6 +597,7 @@ def _copy_from(sk: TcpSock, call: _Reading, queue: deque[SkBuff], skb: TcpSkb, o
         tcp_rcv_space_adjust(sk)
     if sk.urg_data and after(sk.copied_seq, sk.urg_seq):
         sk.urg_data = 0
+        tcp_fast_path_check(sk)
     if skb.has_rxtstamp:
         call.stamp_skb = skb
     if used + offset < skb.len:

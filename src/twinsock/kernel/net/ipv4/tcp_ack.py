@@ -82,6 +82,7 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
 )
 from twinsock.kernel.net.ipv4.tcp_state import (
     tcp_chrono_stop,
+    tcp_fast_path_check,
     tcp_jiffies32,
     tcp_packets_in_flight,
     tcp_time_stamp_ts,
@@ -259,6 +260,8 @@ def tcp_ack_update_window(sk: TcpSock, skb: TcpSkb, ack: int, ack_seq: int) -> i
         sk.snd_wl1 = ack_seq
         if sk.snd_wnd != nwin:
             sk.snd_wnd = nwin
+            sk.pred_wnd = -1
+            tcp_fast_path_check(sk)
             if sk.sk_write_queue.head is not None:
                 tcp_slow_start_after_idle_check(sk)
             if nwin > sk.max_window:

@@ -257,6 +257,7 @@ def _forget_connection(sk: TcpSock) -> None:
     sk.rcv_ooopack = sk.lost = sk.app_limited = sk.rate_delivered = sk.rate_interval_us = 0
     sk.last_oow_ack_time = 0
     sk.ecn_flags = 0
+    sk.pred_wnd = -1
     tcp_reset_rtt_min(sk)
 
 

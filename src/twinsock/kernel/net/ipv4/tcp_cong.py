@@ -7,13 +7,22 @@ from __future__ import annotations
 from twinsock.kernel.net.ipv4.tcp_sock import (
     TCP_CA_CWR,
     TCP_CA_RECOVERY,
+    TCP_ECN_DEMAND_CWR,
+    TCP_ECN_OK,
+    TCP_ECN_QUEUE_CWR,
+    TcpSkb,
     TcpSock,
+    before,
 )
 from twinsock.kernel.net.ipv4.tcp_state import tcp_packets_in_flight
+from twinsock.wire.tcp import TCPHDR_CWR, TCPHDR_ECE, Tcphdr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
+
+INET_ECN_ECT_0: Final = 2
+INET_ECN_MASK: Final = 3
 
 # cwnd_event
 CA_EVENT_TX_START: Final = 0
@@ -188,3 +197,25 @@ def tcp_ecn_queue_cwr(sk: TcpSock) -> None:
     """Tell the peer with the next new data that the window was reduced, RFC 3168 6.1.2."""
     if sk.ecn_flags & 1:
         sk.ecn_flags |= 2
+
+
+def tcp_ecn_send(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> None:
+    """Set ECT, CWR and ECE, RFC 3168 6.1."""
+    if not sk.ecn_flags & TCP_ECN_OK:
+        return
+    if skb.len and not before(skb.seq, sk.snd_nxt):
+        _set_ecn(sk, INET_ECN_ECT_0)
+        if sk.ecn_flags & TCP_ECN_QUEUE_CWR:
+            sk.ecn_flags &= ~TCP_ECN_QUEUE_CWR
+            th.flags |= TCPHDR_CWR
+    else:
+        _set_ecn(sk, 0)
+    if sk.ecn_flags & TCP_ECN_DEMAND_CWR:
+        th.flags |= TCPHDR_ECE
+
+
+def _set_ecn(sk: TcpSock, bits: int) -> None:
+    """Set the ECN bits of the packets to come, INET_ECN_xmit() and INET_ECN_dontxmit()."""
+    sk.tos = (sk.tos & ~INET_ECN_MASK) | bits
+    if sk.pinet6 is not None:
+        sk.pinet6.tclass = (sk.pinet6.tclass & ~INET_ECN_MASK) | bits

@@ -59,6 +59,7 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
 )
 from twinsock.kernel.net.ipv4.tcp_state import (
     tcp_drop_reason,
+    tcp_fast_path_check,
     tcp_jiffies32,
     tcp_mstamp_refresh,
     tcp_set_state,
@@ -422,6 +423,7 @@ def tcp_prune_queue(sk: TcpSock, in_skb: TcpSkb) -> bool:
     if tcp_can_ingest(sk):
         return True
     stats[LINUX_MIB_RCVPRUNED] += 1
+    sk.pred_wnd = -1
     return False
 
 
@@ -693,6 +695,7 @@ def _queue_and_out(sk: TcpSock, skb: TcpSkb) -> None:
             sk.ack_pending |= ICSK_ACK_NOW  # RFC 5681 4.2: a filled gap is acknowledged at once
     if sk.selective_acks:
         tcp_sack_remove(sk)
+    tcp_fast_path_check(sk)
     if not sk.sock_flag(SOCK_DEAD):
         tcp_data_ready(sk)
 
@@ -730,6 +733,7 @@ def tcp_data_queue_ofo(sk: TcpSock, skb: TcpSkb) -> None:
         tcp_drop_reason(sk, skb, dropreason.PROTO_MEM)
         return
     tcp_measure_rcv_mss(sk, skb)
+    sk.pred_wnd = -1
     inet_csk_schedule_ack(sk)
     sk.rcv_ooopack += max(1, skb.gso_segs)
     stats[LINUX_MIB_TCPOFOQUEUE] += 1
@@ -862,3 +866,4 @@ def _check_urg(sk: TcpSock, th: Tcphdr) -> None:
                 tcp_unset_owner_r(sk, first)
     sk.urg_data = TCP_URG_NOTYET
     sk.urg_seq = ptr
+    sk.pred_wnd = -1

@@ -62,6 +62,7 @@ from twinsock.kernel.net.ipv4.tcp_state import (
     jiffies_to_usecs,
     tcp_done,
     tcp_drop_reason,
+    tcp_fast_path_on,
     tcp_jiffies32,
     tcp_mstamp_refresh,
     tcp_set_state,
@@ -281,14 +282,12 @@ def ack_drop_reason(result: int) -> str:
 
 
 def _predicted(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> bool:
-    """Tell whether the segment is what header prediction expects (it only decides which counters move)."""
+    """Tell whether the segment is what header prediction expects."""
     if th.flags & (TCPHDR_SYN | TCPHDR_RST | TCPHDR_FIN | TCPHDR_URG | TCPHDR_ECE | TCPHDR_CWR) or not th.flags & TCPHDR_ACK:
         return False
-    if skb.seq != sk.rcv_nxt or after(skb.ack_seq, sk.snd_nxt) or th.window << sk.rx_opt.snd_wscale != sk.snd_wnd:
+    if skb.seq != sk.rcv_nxt or after(skb.ack_seq, sk.snd_nxt) or th.window != sk.pred_wnd:
         return False
-    if th.header_len() != sk.tcp_header_len or sk.out_of_order_queue or sk.urg_data or not sk.rcv_wnd:
-        return False
-    return sk.sk_rmem_alloc < sk.sk_rcvbuf and (not th.ts or not before(th.tsval, sk.rx_opt.ts_recent))
+    return th.header_len() == sk.tcp_header_len and (not th.ts or not before(th.tsval, sk.rx_opt.ts_recent))
 
 
 def _predicted_data(sk: TcpSock, skb: TcpSkb) -> None:
@@ -390,6 +389,9 @@ def tcp_finish_connect(sk: TcpSock) -> None:
     sk.lsndtime = tcp_jiffies32(sk)
     if sk.sock_flag(SOCK_KEEPOPEN):
         inet_csk_reset_keepalive_timer(sk, sk.keepalive_time or sk.sk_net.ipv4.sysctl_tcp_keepalive_time)
+    sk.pred_wnd = -1
+    if not sk.rx_opt.snd_wscale:
+        tcp_fast_path_on(sk)
 
 
 def tcp_try_undo_spurious_syn(sk: TcpSock) -> None:
@@ -639,6 +641,7 @@ def _synrecv_established(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> None:
     tcp_update_pacing_rate(sk)
     sk.lsndtime = tcp_jiffies32(sk)
     tcp_initialize_rcv_mss(sk)
+    tcp_fast_path_on(sk)
     if sk.sk_shutdown & SEND_SHUTDOWN:
         tcp_shutdown_send(sk)
 

@@ -54,10 +54,10 @@ from twinsock.kernel.net.ipv4.tcp_output import tcp_sync_mss
 from twinsock.kernel.net.ipv4.tcp_recovery import tcp_simple_retransmit
 from twinsock.kernel.net.ipv4.tcp_request import (
     RequestOps,
+    cookie_init_rwin,
     secure_seq_clock,
     sk_acceptq_is_full,
     tcp_conn_request,
-    tcp_openreq_init_rwin,
 )
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
@@ -470,7 +470,7 @@ def cookie_child(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, mss: int) -> Tcp
     if req.tstamp_ok and th.tsecr & 0x20 and sk.sk_net.ipv4.sysctl_tcp_ecn:
         req.ecn_ok = True
     req.snt_synack_us = 0
-    tcp_openreq_init_rwin(req, sk, dst)
+    cookie_init_rwin(req, sk, dst)
     child = sk.icsk_af_ops.syn_recv_sock(sk, skb, req)
     if not isinstance(child, TcpSock):
         return None

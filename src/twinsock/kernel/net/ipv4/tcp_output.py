@@ -16,6 +16,7 @@ from twinsock.kernel.net.ipv4.tcp_cong import (
     CA_EVENT_TX_START,
     tcp_ca_event,
     tcp_current_ssthresh,
+    tcp_ecn_send,
     tcp_enter_cwr,
     tcp_in_cwnd_reduction,
     tcp_is_cwnd_limited,
@@ -30,9 +31,6 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     TCP_CHRONO_BUSY,
     TCP_CHRONO_RWND_LIMITED,
     TCP_CHRONO_SNDBUF_LIMITED,
-    TCP_ECN_DEMAND_CWR,
-    TCP_ECN_OK,
-    TCP_ECN_QUEUE_CWR,
     TCP_INIT_CWND,
     TCP_NAGLE_CORK,
     TCP_NAGLE_PUSH,
@@ -72,8 +70,6 @@ from twinsock.uapi.snmp import (
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_CLOSE_WAIT, TCP_ESTABLISHED
 from twinsock.wire.tcp import (
     TCPHDR_ACK,
-    TCPHDR_CWR,
-    TCPHDR_ECE,
     TCPHDR_FIN,
     TCPHDR_PSH,
     TCPHDR_SYN,
@@ -87,8 +83,6 @@ if TYPE_CHECKING:
 
 MAX_TCP_OPTION_SPACE: Final = 40
 TCP_MTU_PROBE_CWND_MIN: Final = 11
-INET_ECN_ECT_0: Final = 2
-INET_ECN_MASK: Final = 3
 
 
 # ---- windows
@@ -139,6 +133,8 @@ def tcp_window_to_offer(sk: TcpSock) -> int:
         if mss <= 0:
             return 0
     wscale = sk.rx_opt.rcv_wscale
+    if wscale and sk.sk_net.ipv4.sysctl_tcp_shrink_window:
+        return _window_that_may_shrink(sk, mss, free_space, full_space)
     if free_space < full_space >> 1:
         sk.ack_quick = 0
         if tcp_under_memory_pressure(sk):
@@ -156,6 +152,21 @@ def tcp_window_to_offer(sk: TcpSock) -> int:
         elif mss == full_space and free_space > window + (full_space >> 1):
             window = free_space
     return window
+
+
+def _window_that_may_shrink(sk: TcpSock, mss: int, allowed_space: int, full_space: int) -> int:
+    """Return the window to offer with tcp_shrink_window: a multiple of the scale, which memory limits strictly."""
+    scale = 1 << sk.rx_opt.rcv_wscale
+    free_space = allowed_space - allowed_space % scale
+    if free_space < full_space >> 1:
+        sk.ack_quick = 0
+        if tcp_under_memory_pressure(sk):
+            tcp_adjust_rcv_ssthresh(sk)
+        if free_space < allowed_space >> 4 or free_space < mss or free_space < scale:
+            return 0
+    if free_space > sk.rcv_ssthresh:
+        free_space = sk.rcv_ssthresh + -sk.rcv_ssthresh % scale
+    return free_space
 
 
 def tcp_select_window(sk: TcpSock) -> int:
@@ -183,6 +194,7 @@ def tcp_select_window(sk: TcpSock) -> int:
         new_win = min(new_win, 65535 << wscale)
     new_win >>= wscale
     if new_win == 0:
+        sk.pred_wnd = -1
         if old_win:
             stats[LINUX_MIB_TCPTOZEROWINDOWADV] += 1
     elif old_win == 0:
@@ -393,28 +405,6 @@ def tcp_trim_head(sk: TcpSock, skb: TcpSkb, length: int) -> None:
 
 
 # ---- putting one segment on the wire
-
-
-def tcp_ecn_send(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> None:
-    """Set ECT, CWR and ECE, RFC 3168 6.1."""
-    if not sk.ecn_flags & TCP_ECN_OK:
-        return
-    if skb.len and not before(skb.seq, sk.snd_nxt):
-        _set_ecn(sk, INET_ECN_ECT_0)
-        if sk.ecn_flags & TCP_ECN_QUEUE_CWR:
-            sk.ecn_flags &= ~TCP_ECN_QUEUE_CWR
-            th.flags |= TCPHDR_CWR
-    else:
-        _set_ecn(sk, 0)
-    if sk.ecn_flags & TCP_ECN_DEMAND_CWR:
-        th.flags |= TCPHDR_ECE
-
-
-def _set_ecn(sk: TcpSock, bits: int) -> None:
-    """Set the ECN bits of the packets to come, INET_ECN_xmit() and INET_ECN_dontxmit()."""
-    sk.tos = (sk.tos & ~INET_ECN_MASK) | bits
-    if sk.pinet6 is not None:
-        sk.pinet6.tclass = (sk.pinet6.tclass & ~INET_ECN_MASK) | bits
 
 
 def tcp_skb_clone(skb: TcpSkb) -> TcpSkb:

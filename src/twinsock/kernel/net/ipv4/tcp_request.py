@@ -219,6 +219,16 @@ def tcp_openreq_init_rwin(req: TcpRequestSock, sk: TcpSock, dst: Dst) -> None:
     req.rcv_wnd, req.window_clamp, req.rcv_wscale = picked
 
 
+def cookie_init_rwin(req: TcpRequestSock, sk: TcpSock, dst: Dst) -> None:
+    """Choose the first window of a connection that a cookie remembered: whole segments of the peer's size, as cookie_v4_check() does."""
+    full_space = tcp_full_space(sk)
+    clamp = sk.window_clamp or dst.metric(RTAX_WINDOW)
+    if sk.sk_userlocks & SOCK_RCVBUF_LOCK and (clamp > full_space or clamp == 0):
+        clamp = full_space
+    picked = tcp_select_initial_window(sk, full_space, req.mss, clamp, req.wscale_ok, dst.metric(RTAX_INITRWND))
+    req.rcv_wnd, req.window_clamp, req.rcv_wscale = picked
+
+
 def secure_seq_clock(sk_now_ns: int) -> int:
     """Return the part of an initial sequence number that advances with time, one per 64 ns, RFC 6528."""
     return (sk_now_ns + BOOT_NS) >> 6 & M32

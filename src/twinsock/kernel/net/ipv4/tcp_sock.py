@@ -372,6 +372,7 @@ class TcpSock(InetCsk):
     # defaults: what a connection never changes takes no room in it
     tcp_header_len = 20
     gso_segs_max = 65535
+    pred_wnd = -1  # window field that header prediction expects, -1: there is none (Linux: pred_flags)
     rcv_nxt = 0
     copied_seq = 0
     rcv_wup = 0  # rcv_nxt in the last acknowledgement sent

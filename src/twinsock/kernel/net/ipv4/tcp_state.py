@@ -173,6 +173,17 @@ def sk_wmem_queued_add(sk: TcpSock, val: int) -> None:
     sk_mem_charge(sk, val)
 
 
+def tcp_fast_path_on(sk: TcpSock) -> None:
+    """Expect the next segment in order, with the window that the peer announces now."""
+    sk.pred_wnd = sk.snd_wnd >> sk.rx_opt.snd_wscale
+
+
+def tcp_fast_path_check(sk: TcpSock) -> None:
+    """Turn header prediction on where nothing stands against it."""
+    if not sk.out_of_order_queue and sk.rcv_wnd and sk.sk_rmem_alloc < sk.sk_rcvbuf and not sk.urg_data:
+        tcp_fast_path_on(sk)
+
+
 def tcp_urg_mode(sk: TcpSock) -> bool:
     """Tell whether urgent data waits for its acknowledgement."""
     return sk.snd_una != sk.snd_up
