@@ -43,6 +43,7 @@ SETTLE_MS = 5
 END_MS = 60
 TRIALS = 12
 PLAYS = 3  # that must all differ
+MINIMISE_SECONDS = 60
 TELL_SECONDS = 15
 LATE_SECONDS = 0.15  # a host that needed longer let timers of 200 ms come near
 ADDRESSES = {
@@ -410,11 +411,14 @@ def fresh_difference(program: Program, settings: list[tuple[str, str]]) -> str:
 
 
 def minimise(program: Program, settings: list[tuple[str, str]]) -> Program:
-    """Delete steps while the difference stays."""
+    """Delete steps while the difference stays, for a minute."""
     size = max(len(program) // 4, 1)
+    end = time.monotonic() + MINIMISE_SECONDS
     while size:
         at = 0
         while at < len(program):
+            if time.monotonic() > end:
+                return program
             shorter = program[:at] + program[at + size :]
             if shorter and fresh_difference(shorter, settings):
                 program = shorter

@@ -44,7 +44,6 @@ SETTINGS: tuple[tuple[tuple[str, str], ...], ...] = (
     (("ipv4/tcp_adv_win_scale", "2"),),
     (("ipv4/tcp_app_win", "4"),),
     (("ipv4/tcp_notsent_lowat", "4000"),),
-    (("ipv4/tcp_mtu_probing", "2"), ("ipv4/tcp_base_mss", "1000")),
     (("ipv4/tcp_min_tso_segs", "1"),),
     (("ipv4/tcp_backlog_ack_defer", "0"),),
 )

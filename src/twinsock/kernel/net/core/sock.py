@@ -538,7 +538,6 @@ def sk_clone(sk: Sock, newsk: Sock) -> None:
     newsk.sk_userlocks = sk.sk_userlocks & ~(SOCK_BINDPORT_LOCK | SOCK_CONNECT_BIND)
     newsk.sk_shutdown = sk.sk_shutdown
     newsk.sk_lingertime_ns = sk.sk_lingertime_ns
-    newsk.sk_priority = sk.sk_priority
     newsk.sk_mark = sk.sk_mark
     newsk.sk_no_check_tx, newsk.sk_no_check_rx = sk.sk_no_check_tx, sk.sk_no_check_rx
     newsk.sk_rcvbuf, newsk.sk_sndbuf = sk.sk_rcvbuf, sk.sk_sndbuf

@@ -256,7 +256,6 @@ def _forget_connection(sk: TcpSock) -> None:
     sk.syn_data = sk.syn_data_acked = sk.syn_fastopen = sk.syn_fastopen_exp = False
     sk.rcv_ooopack = sk.lost = sk.app_limited = sk.rate_delivered = sk.rate_interval_us = 0
     sk.last_oow_ack_time = 0
-    sk.ecn_flags = 0
     sk.pred_wnd = -1
     tcp_reset_rtt_min(sk)
 

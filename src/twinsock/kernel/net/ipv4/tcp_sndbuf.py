@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-MAX_TCP_HEADER: Final = 256
+MAX_TCP_HEADER: Final = 192
 
 
 def tcp_under_memory_pressure(sk: TcpSock) -> bool:
