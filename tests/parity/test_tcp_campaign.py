@@ -12,3 +12,9 @@ def test_random_programs_on_four_sockets_end_as_on_linux(numbers: tuple[int, int
     steps, differences = tcp_programs.compare(*numbers, seed=1)
     assert steps > 100
     assert differences == []
+
+
+def test_rich_programs_see_the_same_options_queues_memory_and_windows() -> None:
+    steps, differences = tcp_programs.compare(0, 100, seed=1, kind="rich")
+    assert steps > 1000
+    assert differences == []

