@@ -86,6 +86,7 @@ def cookie_timestamp_decode(net: Net, req: TcpRequestSock, tsecr: int, has_ts: b
     if req.sack_ok and not net.ipv4.sysctl_tcp_sack:
         return False
     req.tstamp_ok = True
+    req.ecn_ok = bool(options & TS_OPT_ECN) and net.ipv4.sysctl_tcp_ecn != 0
     if options & TS_OPT_WSCALE_MASK == TS_OPT_WSCALE_MASK:
         return True
     req.wscale_ok = True

@@ -467,8 +467,6 @@ def cookie_child(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, mss: int) -> Tcp
     dst = sk.icsk_af_ops.route_for(sk, req)
     if dst is None:
         return None
-    if req.tstamp_ok and th.tsecr & 0x20 and sk.sk_net.ipv4.sysctl_tcp_ecn:
-        req.ecn_ok = True
     req.snt_synack_us = 0
     cookie_init_rwin(req, sk, dst)
     child = sk.icsk_af_ops.syn_recv_sock(sk, skb, req)

@@ -346,6 +346,10 @@ def tcp_fragment(sk: TcpSock, queue: SkbList, skb: TcpSkb, length: int, mss_now:
     nlen = skb.len - length
     buff = TcpSkb(skb.data, skb.offset + length, nlen)
     buff.truesize = SKB_TRUESIZE_HEAD + nlen
+    if skb.nr_frags:
+        both = skb.nr_frags + 1  # the fragment at the cut is shared
+        buff.nr_frags = max(both * nlen // (nlen + length), 1)
+        skb.nr_frags = max(both - buff.nr_frags, 1)
     skb.truesize -= nlen
     sk_wmem_queued_add(sk, SKB_TRUESIZE_HEAD)
     skb.len = length

@@ -136,7 +136,8 @@ def _answer(ops: RequestOps, sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, want
     child: TcpSock | None = None
     if not want_cookie:
         if sk.save_syn:
-            req.saved_syn = skb.saved_headers()
+            with_link = sk.save_syn == 2 and skb.dev is not None and (skb.dev.is_loopback() or skb.dev.has_link_addr())
+            req.saved_syn = (_link_header(skb) if with_link else b"") + skb.saved_headers()
         child, foc = sk.fastopen_ops.try_fastopen(sk, skb, req)
     if child is not None:
         af_ops.send_synack(child, req, foc, th.fastopen_exp, skb)
@@ -149,6 +150,11 @@ def _answer(ops: RequestOps, sk: TcpSock, skb: TcpSkb, req: TcpRequestSock, want
     req.timeout = tcp_timeout_init(sk)
     inet_csk_reqsk_queue_hash_add(sk, req)
     af_ops.send_synack(sk, req, foc, th.fastopen_exp, skb)
+
+
+def _link_header(skb: TcpSkb) -> bytes:
+    """Return the Ethernet header that a SYN came with, as far as the twin knows it: zeros and the kind of packet."""
+    return bytes(12) + (b"\x86\xdd" if skb.nh6 is not None else b"\x08\x00")
 
 
 def inet_csk_reqsk_queue_hash_add(sk: TcpSock, req: TcpRequestSock) -> None:
