@@ -17,11 +17,32 @@ from tests.netns import run_in_netns, run_promptly
 from twinsock.kernel.net.socket import UserMsghdr, sys_recvmsg, sys_setsockopt
 from twinsock.wire.ip import Iphdr
 from twinsock.wire.l4 import ones_sum, pseudo_sum4
-from twinsock.wire.tcp import TCPHDR_ACK, TCPHDR_FIN, TCPHDR_PSH, TCPHDR_RST, TCPHDR_SYN, TCPHDR_URG, Tcphdr, emit, parse
+from twinsock.wire.tcp import (
+    TCPHDR_ACK,
+    TCPHDR_CWR,
+    TCPHDR_ECE,
+    TCPHDR_FIN,
+    TCPHDR_PSH,
+    TCPHDR_RST,
+    TCPHDR_SYN,
+    TCPHDR_URG,
+    Tcphdr,
+    emit,
+    parse,
+)
 
 LOCAL, REMOTE = 0xC0A80001, 0xC0A80002
 PORT = 8080
-LETTERS = {"S": TCPHDR_SYN, "F": TCPHDR_FIN, "R": TCPHDR_RST, "P": TCPHDR_PSH, ".": TCPHDR_ACK, "U": TCPHDR_URG}
+LETTERS = {
+    "S": TCPHDR_SYN,
+    "F": TCPHDR_FIN,
+    "R": TCPHDR_RST,
+    "P": TCPHDR_PSH,
+    ".": TCPHDR_ACK,
+    "U": TCPHDR_URG,
+    "E": TCPHDR_ECE,
+    "W": TCPHDR_CWR,
+}
 M32 = 0xFFFFFFFF
 ALL_EVENTS = 0x3FFF
 MSG_ERRQUEUE = 0x2000
@@ -62,7 +83,9 @@ class Wire:
         raise NotImplementedError
 
     # the peer's verbs
-    def inject(self, flags: str, seq: int = 0, ack: int = 0, length: int = 0, win: int = 65535, urg: int = 0, **options: object) -> None:
+    def inject(
+        self, flags: str, seq: int = 0, ack: int = 0, length: int = 0, win: int = 65535, urg: int = 0, tos: int = 0, **options: object
+    ) -> None:
         """Send a segment to the kernel."""
         bits = flags_of(flags)
         th = Tcphdr(self.remote_port, self.local_port, (self.isn + seq) & M32, 0, bits, win)
@@ -79,6 +102,7 @@ class Wire:
         raw = emit(th, payload, pseudo_sum4(REMOTE, LOCAL, 6, th.header_len() + length))
         iph = Iphdr(REMOTE, LOCAL, 6)
         iph.ttl = 64
+        iph.tos = tos
         self.deliver(iph.emit(len(raw)) + raw)
 
     def icmp(self, type_: int, code: int, seq: int, mtu: int = 0) -> None:
@@ -118,6 +142,8 @@ class Wire:
             text += f" wscale {th.wscale}"
         if th.sacks:
             text += " sack " + " ".join(f"{(a - self.isn) & M32}:{(b - self.isn) & M32}" for a, b in th.sacks)
+        if packet[1] & 3:
+            text += f" ecn {packet[1] & 3}"
         self.sent.append((when_ms, text))
 
     def take(self) -> list[Sent]:
@@ -204,6 +230,18 @@ class Wire:
                 if group in ("Tcp:", "TcpExt:"):
                     found |= {group + word: int(value) for word, value in zip(words, values.split()[1:], strict=True) if int(value)}
         return found
+
+    def established_by(self, flags: str, tos: int = 0, **options: object) -> int:
+        """Accept a connection whose SYN has these flags and this type of service; the SYN-ACK can be taken."""
+        lfd = self.listen()
+        self.inject(flags, tos=tos, **options)
+        self.run(20)
+        self.inject(".", 1, 1)
+        self.run(2)
+        fd = self.accept(lfd)
+        assert fd >= 0, fd
+        self.close(lfd)
+        return fd
 
     def established(self, win: int = 65535, **options: object) -> int:
         """Accept a connection from the peer and forget the packets of the handshake."""

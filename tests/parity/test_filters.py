@@ -57,6 +57,36 @@ def scratch_memory_is_checked(env: Any) -> Any:
     return [attach(env, fd, program) for program in programs]
 
 
+def filtered_connection(env: Any, program: bytes, payloads: tuple[int, ...]) -> Any:
+    """Filter one end of a connection, send to it, and tell what arrived and how many segments the socket dropped."""
+    server = env.socket.socket()
+    server.bind(("127.0.0.1", 0))
+    server.listen(5)
+    client = env.socket.socket()
+    client.connect(server.getsockname())
+    child, _peer = server.accept()
+    out = [attach(env, child.fileno(), program)]
+    for size in payloads:
+        client.send(bytes(range(size)))
+        env.yield_now()
+        try:
+            out.append(child.recv(100, 0x40).hex())
+        except BlockingIOError:
+            out.append("nothing")
+    drops = struct.unpack("=9I", child.getsockopt(1, 55, 36))[8]
+    for sock in (client, child):
+        sock.setsockopt(1, 13, struct.pack("ii", 1, 0))
+        sock.close()
+    return [out, min(drops, 1)]
+
+
+def filters_of_connections(env: Any) -> Any:
+    ret = insn(6, 0, 0, 0)
+    ports = insn(0x28, 0, 0, 0) + insn(0x15, 0, 1, 1) + ret + insn(6, 0, 0, 0xFFFF)
+    pushed = insn(0x30, 0, 0, 13) + insn(0x45, 0, 1, 8) + ret + insn(6, 0, 0, 0xFFFF)
+    return [filtered_connection(env, program, (5, 10)) for program in (ret, insn(6, 0, 0, 0xFFFF), ports, pushed)]
+
+
 def what_filters_keep(env: Any, seed: int) -> Any:
     rng = random.Random(seed)
     out = []
@@ -114,3 +144,7 @@ def test_twin_and_host_agree_on_filters(program: Any) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_random_programs_keep_the_same_bytes(seed: int) -> None:
     assert_parity(what_filters_keep, seed)
+
+
+def test_filters_of_connections_see_segments_from_the_tcp_header_on() -> None:
+    assert_parity(filters_of_connections)

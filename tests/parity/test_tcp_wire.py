@@ -426,6 +426,72 @@ def fragmentation_needed_shrinks_segments(w: Wire) -> Result:
     return out
 
 
+def host_unreachable_takes_a_step_of_the_backoff_back(w: Wire) -> Result:
+    fd = w.established(win=500, mss=1000, wscale=7)
+    w.send(fd, 500)
+    w.run(1100)
+    out: Result = [w.take(), w.info(fd)]
+    w.icmp(3, 1, 1)
+    w.run(1000)
+    out += [w.take(), w.info(fd)]
+    w.icmp(3, 0, 501)
+    w.icmp(3, 3, 1)
+    w.run(300)
+    return [*out, w.take(), w.info(fd)]
+
+
+def ecn_server(w: Wire) -> Result:
+    out: Result = []
+    for setting in ("0", "1", "2"):
+        w.sysctl("ipv4/tcp_ecn", setting)
+        for flags, tos in (("SEW", 0), ("SE", 0), ("SW", 0), ("SEW", 2)):
+            w.remote_port += 1
+            w.local_isn = None
+            fd = w.established_by(flags, tos, **SYN)
+            out.append([text for _, text in w.take()])
+            w.send(fd, 1000)
+            w.run(2)
+            w.inject("P.", 1, 1, 1000, tos=3)
+            w.inject("P.E", 1001, 1001, 1000, tos=2)
+            w.run(60)
+            w.send(fd, 1000)
+            w.run(2)
+            w.inject("P.W", 2001, 1001, 1000, tos=2)
+            w.run(60)
+            out += [[text for _, text in w.take()], w.info(fd)]
+            w.setsockopt_linger_zero(fd)
+            w.close(fd)
+            w.run(2)
+            w.take()
+    return out
+
+
+def ecn_client(w: Wire) -> Result:
+    out: Result = []
+    port = 8100
+    for setting in ("0", "1", "2"):
+        w.sysctl("ipv4/tcp_ecn", setting)
+        for flags in ("S.", "S.E"):  # Twin: D-tcp-9: ECE and CWR together
+            port += 1
+            w.local_isn = None
+            fd = w.connect(port)
+            w.run(2)
+            w.inject(flags, 0, 1, **SYN)
+            w.run(2)
+            w.send(fd, 3000)
+            w.run(2)
+            w.inject(".E", 1, 2001, tos=0)
+            w.run(2)
+            w.send(fd, 1000)
+            w.run(2)
+            out += [[text for _, text in w.take()], w.info(fd)]
+            w.setsockopt_linger_zero(fd)
+            w.close(fd)
+            w.run(2)
+            w.take()
+    return out
+
+
 SCENARIOS: list[Callable[[Wire], Result]] = [
     handshake,
     data_is_acknowledged,
@@ -458,6 +524,9 @@ SCENARIOS: list[Callable[[Wire], Result]] = [
     host_unreachable_ends_a_connect,
     host_unreachable_is_soft_once_connected,
     fragmentation_needed_shrinks_segments,
+    host_unreachable_takes_a_step_of_the_backoff_back,
+    ecn_server,
+    ecn_client,
 ]
 
 

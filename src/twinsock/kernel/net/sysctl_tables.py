@@ -169,7 +169,6 @@ ipv4/tcp_fastopen_blackhole_timeout_sec ipv4 sysctl_tcp_fastopen_blackhole_timeo
 ipv4/tcp_rto_min_us ipv4 sysctl_tcp_rto_min_us int 1
 ipv4/tcp_rto_max_ms ipv4 sysctl_tcp_rto_max_ms int 1000 120000
 ipv4/tcp_pingpong_thresh ipv4 sysctl_tcp_pingpong_thresh u8 1
-ipv4/tcp_plb_enabled ipv4 sysctl_tcp_plb_enabled u8 0 1
 ipv4/tcp_congestion_control ipv4 tcp_congestion_control string
 ipv4/tcp_available_congestion_control kernel tcp_available_cc names
 ipv4/tcp_allowed_congestion_control kernel tcp_allowed_cc names

@@ -79,7 +79,6 @@ class NetnsTcp:
         self.sysctl_tcp_rto_min_us = 200_000
         self.sysctl_tcp_rto_max_ms = 120_000
         self.sysctl_tcp_pingpong_thresh = 1
-        self.sysctl_tcp_plb_enabled = 0
         self.tcp_congestion_control = "cubic"
         self.tcp_challenge_timestamp = 0
         self.tcp_challenge_count = 0

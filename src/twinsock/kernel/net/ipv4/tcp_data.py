@@ -329,15 +329,13 @@ def tcp_event_data_recv(sk: TcpSock, skb: TcpSkb) -> None:
 
 def tcp_ecn_check_ce(sk: TcpSock, skb: TcpSkb) -> None:
     """Note congestion marks, and their sender's answer, RFC 3168 6.1.3."""
-    if not sk.ecn_flags & TCP_ECN_OK:
-        return
     ecn = skb.dsfield & 3
     if ecn == 0:
         # a retransmission is sent without ECT: acknowledge it quickly once ECT was seen
         if sk.ecn_flags & TCP_ECN_SEEN:
             tcp_enter_quickack_mode(sk, 2)
     elif ecn == INET_ECN_CE:
-        if not sk.ecn_flags & TCP_ECN_DEMAND_CWR:
+        if sk.ecn_flags & (TCP_ECN_OK | TCP_ECN_DEMAND_CWR) == TCP_ECN_OK:
             tcp_enter_quickack_mode(sk, 2)
             sk.ecn_flags |= TCP_ECN_DEMAND_CWR
         sk.ecn_flags |= TCP_ECN_SEEN

@@ -486,6 +486,7 @@ def _take_timestamps(sk: TcpSock) -> None:
         sk.tcp_header_len = 20
 
 
+# Twin: D-tcp-9: no accurate ECN
 def _synack_received(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> str | None:
     rx = sk.rx_opt
     if sk.ecn_flags & TCP_ECN_OK and th.flags & (TCPHDR_ECE | TCPHDR_CWR) != TCPHDR_ECE:

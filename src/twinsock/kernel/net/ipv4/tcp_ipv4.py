@@ -1,6 +1,4 @@
-"""TCP over IPv4: receiving, replies without a socket, connecting, ICMP errors (Linux: net/ipv4/tcp_ipv4.c).
-
-Left out: undoing a backoff on ICMP unreachable, RFC 6069 (D-tcp-4)."""
+"""TCP over IPv4: receiving, replies without a socket, connecting, ICMP errors (Linux: net/ipv4/tcp_ipv4.c)."""
 
 from __future__ import annotations
 
@@ -69,7 +67,7 @@ from twinsock.kernel.net.ipv4.tcp_sock import (
     between,
 )
 from twinsock.kernel.net.ipv4.tcp_state import BOOT_NS, tcp_drop_reason, tcp_set_state
-from twinsock.kernel.net.ipv4.tcp_timer import tcp_init_xmit_timers
+from twinsock.kernel.net.ipv4.tcp_timer import tcp_init_xmit_timers, tcp_ld_rto_revert
 from twinsock.kernel.net.ipv4.tcp_timewait import (
     TCP_TW_ACK,
     TCP_TW_RST,
@@ -772,6 +770,8 @@ def tcp_v4_err(skb: SkBuff, type_: int, code: int, info: int) -> int:
     if sk.sk_state != TCP_LISTEN and not between(seq, snd_una, sk.snd_nxt):
         net.net_statistics[LINUX_MIB_OUTOFWINDOWICMPS] += 1
         return 0
+    if fastopen is None and type_ == ICMP_DEST_UNREACH and code in (ICMP_NET_UNREACH, ICMP_HOST_UNREACH):
+        tcp_ld_rto_revert(sk, seq)
     err = _icmp_errno(sk, type_, code, info)
     if err:
         if sk.sk_state in (TCP_SYN_SENT, TCP_SYN_RECV):  # Linux: without IP_RECVERR too, unlike IPv6

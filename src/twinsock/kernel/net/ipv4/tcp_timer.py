@@ -27,7 +27,7 @@ from twinsock.kernel.net.ipv4.tcp_retransmit import (
     tcp_write_wakeup,
     tcp_xmit_retransmit_queue,
 )
-from twinsock.kernel.net.ipv4.tcp_rto import tcp_probe0_base, tcp_timeout_init
+from twinsock.kernel.net.ipv4.tcp_rto import tcp_probe0_base, tcp_set_rto, tcp_timeout_init
 from twinsock.kernel.net.ipv4.tcp_sock import (
     M32,
     TCP_ACK_DEFERRED,
@@ -47,6 +47,7 @@ from twinsock.kernel.net.ipv4.tcp_state import (
     tcp_mstamp_refresh,
     tcp_send_head,
     tcp_write_queue_purge,
+    usecs_to_jiffies,
 )
 from twinsock.kernel.net.ipv4.tcp_timewait import TCP_TIMEWAIT_LEN_S, tcp_time_wait
 from twinsock.kernel.time.timer import Timer
@@ -356,6 +357,27 @@ def tcp_retransmit_timer(sk: TcpSock) -> None:
         inet_csk_reset_xmit_timer(sk, ICSK_TIME_RETRANS, TCP_RESOURCE_PROBE_TICKS, sk.icsk_rto_max)
         return
     _out_reset_timer(sk)
+
+
+def tcp_ld_rto_revert(sk: TcpSock, seq: int) -> None:
+    """A router says that the head could not be delivered: the timeout was no congestion, take one step of the backoff back, RFC 6069."""
+    if sk.sk_owned_by_user or seq != sk.snd_una or not sk.icsk_retransmits or not sk.icsk_backoff:
+        return
+    head = sk.tcp_rtx_queue.head
+    if head is None:
+        return
+    sk.icsk_backoff -= 1
+    if sk.srtt_us:
+        tcp_set_rto(sk)
+    else:
+        sk.icsk_rto = sk.sk_net.kernel.clock.hz
+    sk.icsk_rto = min(sk.icsk_rto << sk.icsk_backoff, sk.icsk_rto_max)
+    tcp_mstamp_refresh(sk)
+    remaining = sk.icsk_rto - usecs_to_jiffies(sk, sk.tcp_mstamp - head.skb_mstamp_us)
+    if remaining > 0:
+        inet_csk_reset_xmit_timer(sk, ICSK_TIME_RETRANS, remaining, sk.icsk_rto_max)
+    else:
+        tcp_retransmit_timer(sk)
 
 
 def _count_failure(sk: TcpSock) -> None:

@@ -53,6 +53,7 @@ from twinsock.kernel.net.ipv4.tcp_request import RequestOps, sk_acceptq_is_full,
 from twinsock.kernel.net.ipv4.tcp_sock import M32, TCP_MTU_REDUCED_DEFERRED, TcpRequestSock, TcpSkb, TcpSock, between
 from twinsock.kernel.net.ipv4.tcp_sockopt import tcp_stream_getsockopt, tcp_stream_setsockopt
 from twinsock.kernel.net.ipv4.tcp_state import BOOT_NS, tcp_set_state
+from twinsock.kernel.net.ipv4.tcp_timer import tcp_ld_rto_revert
 from twinsock.kernel.net.ipv4.tcp_timewait import (
     TCP_TW_ACK,
     TCP_TW_RST,
@@ -460,6 +461,8 @@ def tcp_v6_err(skb: SkBuff, type_: int, code: int, info: int) -> int:
                 tcp_v6_mtu_reduced(sk)
         return 0
     err = EPROTO
+    if type_ == 1 and code == 0 and sk.fastopen_rsk is None:
+        tcp_ld_rto_revert(sk, seq)
     if type_ == 1:
         err = _UNREACH_ERRNO[code] if code < len(_UNREACH_ERRNO) else EPROTO
     elif type_ == 3:
