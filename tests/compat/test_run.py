@@ -265,3 +265,35 @@ while len(rang) < 3: time.process_time()
 print("rang", len(rang))
 """
     assert run_text(tmp_path, text).stdout == "interrupted after 1.0\nrang 3\n"
+
+
+BULK = """
+import socket, threading
+server = socket.create_server(("127.0.0.1", 8000))
+def serve():
+    sock, _ = server.accept()
+    count = 0
+    while data := sock.recv(65536):
+        count += len(data)
+    sock.sendall(str(count).encode())
+thread = threading.Thread(target=serve)
+thread.start()
+sock = socket.create_connection(("127.0.0.1", 8000))
+sock.sendall(bytes(300000))
+sock.shutdown(socket.SHUT_WR)
+print(sock.recv(100))
+thread.join()
+"""
+COMPLAINTS = (
+    "_ws.malformed or tcp.checksum.status==0 or ip.checksum.status==0 or tcp.analysis.lost_segment or tcp.analysis.ack_lost_segment"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("tshark", "capinfos")
+def test_tshark_reads_a_capture_of_a_bulk_transfer_without_complaint(tmp_path: Path) -> None:
+    pcap = tmp_path / "out.pcapng"
+    assert run_text(tmp_path, BULK, "--pcap", str(pcap)).stdout == "b'300000'\n"
+    verify = ["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE"]
+    assert subprocess.run(["tshark", "-r", str(pcap), *verify, "-Y", COMPLAINTS], capture_output=True, check=True).stdout == b""
+    assert subprocess.run(["capinfos", str(pcap)], capture_output=True, check=True).stderr == b""

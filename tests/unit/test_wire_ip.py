@@ -149,3 +149,8 @@ def test_no_bytes_make_a_parser_fail(data: bytes) -> None:
     ethernet.parse(data)
     arp.parse(data)
     pcapng.parse(data)
+
+
+def test_a_packet_longer_than_its_length_field_announces_nothing() -> None:
+    assert ip.Iphdr(1, 2, 6).emit(65515)[2:4] == b"\xff\xff"
+    assert ip.Iphdr(1, 2, 6).emit(65516)[2:4] == b"\0\0"

@@ -52,13 +52,13 @@ class Iphdr:
         return other
 
     def emit(self, payload_len: int) -> bytes:
-        """Give the header's bytes for a packet that carries `payload_len` bytes."""
+        """Give the header's bytes for a packet that carries `payload_len` bytes; one that stands for several may say 0."""
         size = self.header_len()
         total = size + payload_len
         head = _FIXED.pack(
             0x40 | size >> 2,
             self.tos,
-            total & 0xFFFF,
+            total if total <= 0xFFFF else 0,
             self.id & 0xFFFF,
             self.frag_off,
             self.ttl,

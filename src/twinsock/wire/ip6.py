@@ -56,7 +56,8 @@ class Ipv6hdr:
     def emit(self, payload_len: int) -> bytes:
         """Give the header's bytes, extension headers included, for a packet that carries `payload_len` bytes behind them."""
         word = 6 << 28 | self.tclass << 20 | self.flow_label
-        length = (payload_len + len(self.exthdrs)) & 0xFFFF
+        length = payload_len + len(self.exthdrs)
+        length = length if length <= 0xFFFF else 0
         return _FIXED.pack(word, length, self.nexthdr, self.hop_limit, self.saddr, self.daddr) + self.exthdrs
 
 
