@@ -258,3 +258,16 @@ def test_limits_of_files_are_read_and_set() -> None:
         return read[0][1], read[2], int(read[0][0]) > 0, [env.os.stat(f"/proc/sys/fs/{name}").st_mode for name in ("file-nr", "nr_open")]
 
     assert_parity(program)
+
+
+def mtu_of_ipv6(env: Any) -> Any:
+    texts = ("1279", "1280", "1400", "1500", "1501", "65535", "65536", "65537", "0", "-1", "x")
+    out = [writes(env, f"ipv6/conf/{which}/mtu", texts) for which in ("all", "default", "lo", "none")]
+    out.append(env.sysctl("ipv6/conf/lo/mtu", "1300"))
+    sock = env.socket.socket(10, 2)
+    sock.connect(("::1", 9))
+    return [*out, sock.getsockopt(41, 24)]  # IPV6_MTU
+
+
+def test_the_mtu_of_ipv6_is_bounded_by_the_device_and_obeyed() -> None:
+    assert_parity(mtu_of_ipv6)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from twinsock.kernel.sched.task import Task
 
 _TABLE: Final[dict[str, CtlTable]] = make_table(NET_CORE + IPV4 + IPV6 + UNIX + FS)
+_IPV6_MIN_MTU: Final = 1280
 _ETHERNET_TRUESIZE: Final = 2090  # what a frame of 1514 bytes counts in a queue
 
 
@@ -57,6 +58,8 @@ def _devconf_entry(net: Net, path: str) -> CtlTable | None:
     parts = path.split("/")
     if len(parts) != 5 or parts[0] != "net" or parts[2] != "conf":
         return None
+    if parts[1] == "ipv6" and parts[4] == "mtu":
+        return _mtu6_entry(net, path, parts[3])
     entry = CtlTable(path, f"{parts[1]}/{parts[3]}", parts[4])
     holder = _holder(net, entry)
     if holder is None or not isinstance(getattr(holder, parts[4], None), int):
@@ -64,6 +67,15 @@ def _devconf_entry(net: Net, path: str) -> CtlTable | None:
     if parts[4] in DEVCONF_BOOLS:
         entry.low, entry.high = 0, 1
     return entry
+
+
+def _mtu6_entry(net: Net, path: str, which: str) -> CtlTable | None:
+    """Return net.ipv6.conf.*.mtu: a device's lies between IPv6's least and its own."""
+    entry = CtlTable(path, f"mtu6/{which}", "mtu6", sysctl.INT, _IPV6_MIN_MTU)
+    dev = dev_get_by_name(net, which)
+    if dev is not None:
+        entry.high = dev.mtu
+    return entry if _holder(net, entry) is not None else None
 
 
 def _neigh_entry(net: Net, path: str) -> CtlTable | None:
@@ -107,6 +119,9 @@ def _holder(net: Net, entry: CtlTable) -> object:
     if name == "kernel":
         return net.kernel
     family, _, which = name.partition("/")
+    if family == "mtu6" and which not in ("all", "default"):
+        dev6 = dev_get_by_name(net, which)
+        return None if dev6 is None else dev6.ip6_ptr
     if family.startswith("neigh-"):
         return _neigh_parms(net, family == "neigh-ipv4", which)
     netns = net.ipv4 if family == "ipv4" else net.ipv6
@@ -316,6 +331,8 @@ def _changed(net: Net, entry: CtlTable, old: int, new: int) -> None:
         devinet_sysctl_forward(net, which, new)
     elif entry.field == "forwarding":
         addrconf_fixup_forwarding(net, which, old, new)
+    elif entry.field == "mtu6" and net.ipv6.fib is not None:
+        net.ipv6.fib.flush_cache()
     elif entry.field == "disable_ipv6":
         addrconf_disable_ipv6(net, which, old, new)
 

@@ -107,6 +107,7 @@ class Ipv6Devconf:
             "forwarding",
             "hop_limit",
             "keep_addr_on_down",
+            "mtu",
             "optimistic_dad",
             "use_oif_addrs_only",
         ]
