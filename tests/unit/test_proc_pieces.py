@@ -3,6 +3,8 @@
 import os
 from typing import Any
 
+import pytest
+
 from tests.unit.test_twin_port import run
 from twinsock.runtime.port import TwinPort
 
@@ -22,6 +24,15 @@ def test_the_pieces_of_a_table_are_those_of_the_moment_when_its_reading_began() 
         assert (first + rest).count(b"\n") == 41 and env.os.read(fd, 100) == b""
         env.os.lseek(fd, 0, 0)
         assert env.os.read(fd, 1 << 20).count(b"\n") == 1
+
+    run(program)
+
+
+def test_there_is_no_mptcp_and_nothing_counts_it() -> None:
+    def program(env: Any, port: TwinPort) -> None:
+        with pytest.raises(OSError, match="Protocol not supported"):
+            env.socket.socket(2, 1, 262)
+        assert b"MPTcpExt" not in port.read("/proc/net/netstat")
 
     run(program)
 

@@ -100,6 +100,7 @@ class Kernel(SoftirqRunner):
         self.icmp6_peers: dict[bytes, Icmp6Peer] = {}  # rate limits of ICMPv6, by namespace and destination
         self.hash_secret = self.prng.u32()  # keys flow labels
         self.ip_idents: list[int] = []  # counters for IPv4 identifications, filled at the first use
+        self.softnet_queued = self.softnet_dropped = 0  # packets that came into input_pkt_queue, and for which it had no room
         self.netdev_max_backlog = 1000  # packets in input_pkt_queue
         self.next_mac = 0  # last link address given to a device, within this host
         self.host_id = len(self.clock.hosts)  # tells the hosts of one simulation apart in link addresses
@@ -125,8 +126,7 @@ class Kernel(SoftirqRunner):
         self.sysctl_tcp_mem = [287832, 383779, 575664]  # pages: of a host with 24 GB
         self.sysctl_udp_mem = [575667, 767559, 1151334]
         self.sysctl_tcp_max_orphans = 131072
-        self.tcp_available_cc = ["reno", "cubic"]
-        self.tcp_allowed_cc = ["reno", "cubic"]  # what a task without CAP_NET_ADMIN may choose
+        self.tcp_available_cc, self.tcp_allowed_cc = ["reno", "cubic"], ["reno", "cubic"]  # allowed without CAP_NET_ADMIN
         self.cubic_hystart_detect = 3  # parameter of the module tcp_cubic: by ACK trains, by delay
         self.max_user_watches = 231000  # fs.epoll.max_user_watches
         self.epoll_watches = 0

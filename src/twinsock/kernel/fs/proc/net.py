@@ -11,6 +11,7 @@ from twinsock.kernel.fs.proc.devices import (
     igmp_seq_text,
     ipv6_route_seq_text,
 )
+from twinsock.kernel.fs.proc.extras import EXTRA_FILES, extra_text
 from twinsock.kernel.fs.proc.families import netlink_seq_text, ping_seq_text, protocols_seq_text, raw_seq_text
 from twinsock.kernel.fs.proc.inet import tcp_seq_text, udp_seq_text
 from twinsock.kernel.net.ipv4.proc import netstat_seq_show, snmp_seq_show, sockstat_seq_show
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 # Files whose whole text is one record; the others come line by line.
-_SINGLE: Final[tuple[str, ...]] = ("netstat", "snmp", "snmp6", "sockstat", "sockstat6")
+_SINGLE: Final[tuple[str, ...]] = ("netstat", "psched", "rt_acct", "snmp", "snmp6", "sockstat", "sockstat6")
 _FILES: Final = """
     arp dev icmp icmp6 if_inet6 igmp igmp6 ipv6_route netlink netstat packet protocols raw raw6 route snmp snmp6 sockstat sockstat6
     tcp tcp6 udp udp6 udplite udplite6 unix
@@ -39,7 +40,7 @@ NET_FOLDERS: Final[tuple[str, ...]] = ()
 
 def net_files() -> list[str]:
     """List the names in /proc/net, its folders aside."""
-    return _FILES.split()
+    return [*_FILES.split(), *EXTRA_FILES]
 
 
 def net_folder(net: Net, folder: str) -> list[str]:
@@ -75,7 +76,9 @@ def proc_net_text(net: Net, name: str) -> str | None:
     text = _sockets(net, name)
     if text is None:
         text = _counters(net, name)
-    return text if text is not None else _devices(net, name)
+    if text is None:
+        text = _devices(net, name)
+    return text if text is not None else extra_text(net, name)
 
 
 def _sockets(net: Net, name: str) -> str | None:

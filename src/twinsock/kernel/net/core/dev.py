@@ -168,8 +168,8 @@ class NetDevice:
         self.ip6_ptr: Inet6Dev | None = None
         self.promiscuity = 0  # users that want every frame
         self.allmulti = 0  # users that want every group's frames
-        self.mc: list[bytes] = []  # link addresses of groups that SIOCADDMULTI asked for
         self.ptype_all: list[PacketTap] | None = None  # captures and packet sockets on this device
+        self.mc: dict[bytes, int] = {}  # link addresses of groups -> users, in order of joining
 
     def xmit(self, skb: SkBuff) -> int:
         """Put a packet on the wire."""
@@ -257,9 +257,11 @@ def netif_rx(skb: SkBuff) -> bool:
         kernel.input_pkt_queue = deque()
     if len(kernel.input_pkt_queue) > kernel.netdev_max_backlog:
         dev.stats.rx_dropped += 1
+        kernel.softnet_dropped += 1
         kfree_skb_reason(skb, dropreason.CPU_BACKLOG)
         return False
     kernel.input_pkt_queue.append(skb)
+    kernel.softnet_queued += 1
     return True
 
 
@@ -391,6 +393,20 @@ def dev_close(dev: NetDevice) -> None:
         dev.qdisc.reset()
     rtmsg_ifinfo(dev)
     call_netdevice_notifiers(NETDEV_DOWN, dev)
+
+
+def dev_mc_add(dev: NetDevice, addr: bytes) -> None:
+    """Let one more user listen to a link address."""
+    dev.mc[addr] = dev.mc.get(addr, 0) + 1
+
+
+def dev_mc_del(dev: NetDevice, addr: bytes) -> None:
+    """Let one user less listen to a link address."""
+    users = dev.mc.get(addr, 0) - 1
+    if users > 0:
+        dev.mc[addr] = users
+    elif users == 0:
+        del dev.mc[addr]
 
 
 def netif_carrier_update(dev: NetDevice) -> None:

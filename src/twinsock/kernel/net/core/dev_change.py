@@ -9,6 +9,8 @@ from twinsock.kernel.net.core.dev import (
     dev_close,
     dev_get_by_index,
     dev_get_by_name,
+    dev_mc_add,
+    dev_mc_del,
     dev_open,
     dev_valid_name,
     register_netdevice,
@@ -113,7 +115,7 @@ def dev_mc_add_global(dev: NetDevice, addr: bytes) -> int:
     """Have the device take frames for a group: 0, or -EINVAL when it takes everything or nothing."""
     if dev.type != ARPHRD_ETHER:
         return -EINVAL
-    dev.mc.append(addr)
+    dev_mc_add(dev, addr)
     return 0
 
 
@@ -123,5 +125,5 @@ def dev_mc_del_global(dev: NetDevice, addr: bytes) -> int:
         return -EINVAL
     if addr not in dev.mc:
         return -ENOENT
-    dev.mc.remove(addr)
+    dev_mc_del(dev, addr)
     return 0

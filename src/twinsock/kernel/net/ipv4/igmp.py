@@ -4,6 +4,7 @@ Left out: sending reports and answering queries (D-ip-1)."""
 
 from __future__ import annotations
 
+from twinsock.kernel.net.core.dev import dev_mc_add, dev_mc_del
 from twinsock.uapi.errno import EADDRNOTAVAIL
 from twinsock.uapi.in_ import INADDR_ALLHOSTS_GROUP, IPPROTO_IGMP, MCAST_EXCLUDE, MCAST_INCLUDE
 
@@ -46,11 +47,29 @@ def ip_mc_inc_group(in_dev: InDevice, addr: int, mode: int = MCAST_EXCLUDE) -> N
     if im is None:
         im = IpMcList(addr)
         in_dev.mc_list.insert(0, im)
+        ip_mc_filter_add(in_dev, addr)
     im.users += 1
     if mode == MCAST_EXCLUDE:
         im.exclude_users += 1
     else:
         im.include_users += 1
+
+
+def _mac_of(addr: int) -> bytes:
+    """Return the link address of a group, RFC 1112 6.4."""
+    return b"\x01\x00\x5e" + (addr & 0x7FFFFF).to_bytes(3, "big")
+
+
+def ip_mc_filter_add(in_dev: InDevice, addr: int) -> None:
+    """Let the device take a group's frames."""
+    if in_dev.dev.has_link_addr() and not in_dev.dev.is_loopback():
+        dev_mc_add(in_dev.dev, _mac_of(addr))
+
+
+def ip_mc_filter_del(in_dev: InDevice, addr: int) -> None:
+    """End `ip_mc_filter_add`."""
+    if in_dev.dev.has_link_addr() and not in_dev.dev.is_loopback():
+        dev_mc_del(in_dev.dev, _mac_of(addr))
 
 
 def ip_mc_dec_group(in_dev: InDevice, addr: int, mode: int = MCAST_EXCLUDE) -> None:
@@ -65,6 +84,7 @@ def ip_mc_dec_group(in_dev: InDevice, addr: int, mode: int = MCAST_EXCLUDE) -> N
         im.include_users -= 1
     if im.users == 0:
         in_dev.mc_list.remove(im)
+        ip_mc_filter_del(in_dev, addr)
 
 
 def ip_mc_add_src(in_dev: InDevice, addr: int, mode: int, sources: list[int]) -> int:

@@ -1,6 +1,6 @@
 """Counters of a namespace as text: /proc/net/sockstat, snmp and netstat (Linux: net/ipv4/proc.c; sheets 01, 1.7 and 07, 7.5).
 
-Left out: the MPTcpExt lines, which a kernel without MPTCP does not have."""
+Left out (D-mptcp-1): the MPTcpExt lines, which a kernel without MPTCP does not have."""
 
 from __future__ import annotations
 

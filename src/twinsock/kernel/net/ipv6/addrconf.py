@@ -214,6 +214,8 @@ def inet6_addr_add(dev: NetDevice, addr: bytes, prefix_len: int, flags: int = 0)
         _prefix_route(ifp)
     if idev.ready:
         addrconf_dad_start(ifp)
+    else:
+        _join_solicited(ifp)
     return 0
 
 
@@ -402,9 +404,7 @@ def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
     net = dev.net
     conf_all = net.ipv6.devconf_all
     assert conf_all is not None
-    if not ifp.started and not dev.is_loopback():
-        ipv6_dev_mc_inc(idev, addrconf_addr_solict_mult(ifp.addr))
-        ifp.started = True
+    _join_solicited(ifp)
     no_dad = (
         dev.flags & IFF_NOARP
         or dev.is_loopback()
@@ -421,6 +421,13 @@ def addrconf_dad_start(ifp: Inet6Ifaddr) -> None:
     if conf_all.enhanced_dad or idev.cnf.enhanced_dad:
         ifp.nonce = net.kernel.prng.u64().to_bytes(8, "big")[:6]
     net.kernel.clock.mod_timer_ns(ifp, net.kernel.prng.below(1000) * NSEC_PER_MSEC)
+
+
+def _join_solicited(ifp: Inet6Ifaddr) -> None:
+    """Listen to what asks for the address, addrconf_join_solict(): from the moment it is there, be the device up or not."""
+    if not ifp.started and not ifp.idev.dev.is_loopback():
+        ipv6_dev_mc_inc(ifp.idev, addrconf_addr_solict_mult(ifp.addr))
+        ifp.started = True
 
 
 def addrconf_dad_work(ifp: Inet6Ifaddr) -> None:

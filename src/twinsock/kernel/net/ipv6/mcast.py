@@ -4,9 +4,16 @@ Left out: sending reports, answering queries (D-ip-1); source lists of a group (
 
 from __future__ import annotations
 
+from twinsock.kernel.net.core.dev import dev_mc_add, dev_mc_del
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from twinsock.kernel.net.ipv6.addrconf import Inet6Dev
+
+
+_SCOPE_NODE: Final = 1
 
 
 class Ifmcaddr6:
@@ -26,6 +33,8 @@ def ipv6_dev_mc_inc(idev: Inet6Dev, addr: bytes) -> None:
     mc = Ifmcaddr6(addr)
     mc.users = 1
     idev.mc_list.insert(0, mc)
+    if addr[1] & 15 > _SCOPE_NODE and idev.dev.has_link_addr() and not idev.dev.is_loopback():
+        dev_mc_add(idev.dev, b"\x33\x33" + addr[12:])
 
 
 def ipv6_dev_mc_dec(idev: Inet6Dev, addr: bytes) -> None:
@@ -35,6 +44,8 @@ def ipv6_dev_mc_dec(idev: Inet6Dev, addr: bytes) -> None:
             mc.users -= 1
             if mc.users == 0:
                 idev.mc_list.remove(mc)
+                if addr[1] & 15 > _SCOPE_NODE and idev.dev.has_link_addr() and not idev.dev.is_loopback():
+                    dev_mc_del(idev.dev, b"\x33\x33" + addr[12:])
             return
 
 

@@ -4,7 +4,7 @@ Rings are checked as Linux checks them, and then there is no memory for one (D-p
 
 from __future__ import annotations
 
-from twinsock.kernel.net.core.dev import NetDevice, dev_get_by_index
+from twinsock.kernel.net.core.dev import NetDevice, dev_get_by_index, dev_mc_add, dev_mc_del
 from twinsock.kernel.net.packet.fanout import fanout_add, fanout_set_data
 from twinsock.kernel.net.packet.packet_sock import PacketMclist, PacketSock
 from twinsock.kernel.net.packet.vnet_hdr import VIRTIO_NET_HDR_MRG_SIZE, VIRTIO_NET_HDR_SIZE
@@ -263,9 +263,9 @@ def packet_dev_mc(dev: NetDevice, type_: int, addr: bytes, what: int) -> int:
         if len(addr) != len(dev.dev_addr):
             return -EINVAL
         if type_ == pkt.PACKET_MR_MULTICAST and what > 0:
-            dev.mc.append(addr)
+            dev_mc_add(dev, addr)
         elif type_ == pkt.PACKET_MR_MULTICAST and addr in dev.mc:
-            dev.mc.remove(addr)
+            dev_mc_del(dev, addr)
     return 0
 
 
