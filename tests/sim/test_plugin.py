@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # each starts pytest anew, on a machine that may be busy
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "import socket, threading, time, random, os\nimport pytest, twinsock\nfrom twinsock import sim\n"
 UNLUCKY = """
@@ -18,13 +18,13 @@ def test_unlucky():
         listener = socket.create_server(("", 80))
         while True:
             listener.accept()[0].close()
-    sim.conditions(loss=0.2)
+    sim.conditions(loss=0.4)
     sim.host("server", serve)
     client = sim.host("client")
     sim.sleep(1)
     print("asking")
     client.call(socket.create_connection, ("server", 80))
-    assert sim.now() < 2.5, "it took too long"
+    assert sim.now() < 1.5, "it took too long"
 """
 
 
@@ -33,7 +33,7 @@ def run_pytest(folder: Path, text: str, *options: str) -> subprocess.CompletedPr
     (folder / "test_it.py").write_text(HEAD + text)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "twinsock.pytest_plugin", "-p", "no:cacheprovider", "test_it.py", *options]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "200"}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=280, check=False)
 
 
 def test_a_failure_names_its_seed_and_how_to_replay_it_and_shows_the_state_of_the_world(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `twinsock sweep`."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-m", "twinsock", "sweep", *arguments]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=280, check=False)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow")

@@ -12,7 +12,7 @@ import pytest
 import twinsock
 from twinsock import sim
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 PORT = 8000
 
 
