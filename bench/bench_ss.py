@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = (("-tan",), ("-tanp",), ("-tan", "sport", "=", ":8001"), ("-ltnp",), ("-tanieo",))
+COMMANDS = (("-tan",), ("-tanp",), ("-tan", "sport", "=", ":8001"), ("-ltnp",), ("-tani",), ("-tane",), ("-tanm",), ("-tanieo",))
 SLOW = 5.0  # a command that took longer is not repeated
 
 

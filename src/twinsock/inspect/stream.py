@@ -179,7 +179,6 @@ class InetSocket:
         self.uid = 0
         self.inode = 0
         self.attributes: dict[int, bytes] = {}
-        self.from_proc = False  # /proc/net told it, without attributes
 
     def subject(self) -> Subject:
         """Give what a filter looks at."""

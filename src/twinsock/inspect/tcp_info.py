@@ -28,6 +28,8 @@ _GROUPS = (
 )
 _SIZES = {"H": 2, "I": 4, "Q": 8}
 _FIELDS = tuple([(at + i * _SIZES[kind], Struct("=" + kind), name) for at, kind, names in _GROUPS for i, name in enumerate(names)])
+PLACES = {name: (at, kind.size) for at, kind, name in _FIELDS}
+"""Offset and size of each number."""
 _WHOLE = Struct("=8B" + "".join([f"{len(names)}{kind}" for _at, kind, names in _GROUPS]))
 _NAMES = tuple([name for _at, _kind, names in _GROUPS for name in names])
 _BBR = Struct("=5I")

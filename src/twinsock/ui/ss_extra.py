@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from struct import Struct
 from sys import byteorder
 
+from twinsock.inspect.columns import COOKIE, EXPIRES, INODE, RETRANSMITS, TIMER, UID
 from twinsock.uapi.inet_diag import (
     INET_DIAG_BBRINFO,
     INET_DIAG_CGROUP_ID,
@@ -26,15 +28,18 @@ from twinsock.uapi.inet_diag import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from twinsock.inspect.stream import InetSocket
+    from collections.abc import Callable, Iterable, Sequence
+
+    from twinsock.inspect.columns import Columns
     from twinsock.ui.ss_run import View
+
+    _Key = int | bytes | tuple[int, ...]
 
 _TIMERS = ("off", "on", "keepalive", "timewait", "persist")
 _SKMEM = Struct("=9I")
 SKMEM_NAMES = ("r", "rb", "t", "tb", "f", "w", "o", "bl", "d")
 _MEM = Struct("=4I")
 _U32 = Struct("=I")
-_U64 = Struct("=Q")
 _ULP_NAME, _ULP_MPTCP = 1, 3
 _IPPROTO_TCP, _IPPROTO_UDP = 6, 17
 # Bits of INET_DIAG_SOCKOPT in the order in which ss(8) names them.
@@ -45,6 +50,8 @@ _SOCKOPTS = (
 _TCPI_OPTIONS = ((0, "ts"), (1, "sack"), (3, "ecn"), (4, "ecnseen"), (5, "fastopen"))
 _SIZES = (("mss", "snd_mss"), ("pmtu", "pmtu"), ("rcvmss", "rcv_mss"), ("advmss", "advmss"), ("cwnd", "snd_cwnd"))
 _COUNTS = (*("bytes_sent", "bytes_retrans", "bytes_acked", "bytes_received", "segs_out", "segs_in", "data_segs_out", "data_segs_in"),)
+_SND_MSS, _SND_CWND = 0, 4  # in _SIZES
+_LAST_BYTE = 7  # of those that tcp_info begins with
 _LISTEN = 10
 _FAR_SSTHRESH = 0xFFFF
 _NO_RATE = (1 << 64) - 1
@@ -66,36 +73,104 @@ def extensions(view: View) -> int:
     return ext
 
 
-def inet_extra(view: View, sock: InetSocket) -> str:
-    """Write everything that was asked for."""
+def inet_extra(view: View, rows: Columns, protocol: int) -> list[str]:
+    """Write everything that was asked for behind the addresses of sockets of one layout."""
     options = view.options
-    attributes = sock.attributes
-    text = ""
-    if options.has("options", "extended") and sock.timer:
-        name = _TIMERS[sock.timer] if sock.timer < len(_TIMERS) else "unknown"
-        text += f" timer:({name},{duration(sock.expires_ms)},{sock.retransmits})"
-    cgroup = ""
-    if options.has("extended", "cgroup") and INET_DIAG_CGROUP_ID in attributes:
-        cgroup = " cgroup:" + view.cgroup(_U64.unpack(attributes[INET_DIAG_CGROUP_ID])[0])
+    places = rows.places
+    line = Line(rows.count)
+    inodes = rows.words(INODE)
+    if view.show_users:
+        line.column([view.users(inode) for inode in inodes] if options.has("threads") else view.users_column(inodes))
+    if options.has("options", "extended"):
+        line.of_tuples((rows.bytes_at(TIMER), rows.words(EXPIRES), rows.bytes_at(RETRANSMITS)), _timer)
     if options.has("extended"):
-        text += _details(sock, cgroup)
+        _details(view, line, rows, inodes)
     if options.has("tos"):
-        text += _tos(attributes)
+        _tos(line, rows)
     if options.has("cgroup"):
-        text += cgroup
-    text += view.our_extra(sock.inode, sock.cookie)
-    one_line = options.has("oneline")
-    if options.has("inet-sockopt") and INET_DIAG_SOCKOPT in attributes:
-        bits = int.from_bytes(attributes.get(INET_DIAG_SOCKOPT, b"")[:2], "little")
-        names = "".join([" " + name for bit, name in _SOCKOPTS if bits >> bit & 1])
-        text += (" " if one_line else "\n\t") + f"inet-sockopt: ({names})"
-    if options.has("memory") or (options.has("info") and sock.protocol != _IPPROTO_UDP):
-        text += "" if one_line else "\n\t"
+        _cgroup(view, line, rows)
+    if view.ours:
+        line.column(list(map(view.our_extra, inodes, rows.longs(COOKIE))))
+    break_ = "" if options.has("oneline") else "\n\t"
+    if options.has("inet-sockopt") and INET_DIAG_SOCKOPT in places:
+        line.text((break_ or " ") + "inet-sockopt: (")
+        line.of(rows.halves(places[INET_DIAG_SOCKOPT][0]), lambda bits: "".join([" " + name for bit, name in _SOCKOPTS if bits >> bit & 1]))
+        line.text(")")
+    if options.has("memory") or (options.has("info") and protocol != _IPPROTO_UDP):
+        line.text(break_)
         if options.has("memory"):
-            text += _memory(attributes)
-        if options.has("info") and INET_DIAG_INFO in attributes and sock.protocol == _IPPROTO_TCP:
-            text += _tcp_info(view, attributes)
-    return text
+            _memory(line, rows)
+        if options.has("info") and INET_DIAG_INFO in places and protocol == _IPPROTO_TCP:
+            _tcp_info(view, line, rows)
+    return line.texts()
+
+
+class _Made(dict[object, str]):
+    """Text of a value, made once: values repeat."""
+
+    def __init__(self, make: Callable[..., str]) -> None:
+        self.make = make
+
+    def __missing__(self, key: object) -> str:
+        text = self[key] = self.make(key)
+        return text
+
+
+class Line:
+    """The cells of many rows from left to right; what is the same in all of them is one text."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._cells: list[Iterable[str]] = []
+        self._same = ""
+
+    def text(self, text: str) -> None:
+        """Add what every row has."""
+        self._same += text
+
+    def column(self, texts: Iterable[str]) -> None:
+        """Add a text for each row."""
+        self._close_text()
+        self._cells.append(texts)
+
+    def _close_text(self) -> None:
+        if self._same:
+            self._cells.append(repeat(self._same))
+            self._same = ""
+
+    def of(self, column: Sequence[_Key], make: Callable[..., str]) -> None:
+        """Add what `make` writes of each value."""
+        if column.count(column[0]) == self.count:
+            self._same += make(column[0])
+        else:
+            self.column(map(_Made(make).__getitem__, column))
+
+    def of_tuples(self, columns: Sequence[list[int]], make: Callable[..., str]) -> None:
+        """Add what `make` writes of the values that several columns have in a row."""
+        if all(column.count(column[0]) == self.count for column in columns):
+            self._same += make(tuple([column[0] for column in columns]))
+        else:
+            self.column(map(_Made(make).__getitem__, zip(*columns, strict=True)))
+
+    def number(self, name: str, column: list[int]) -> None:
+        """Add ` name:7`; nothing for 0."""
+        if any(column):
+            self.of(column, lambda value: f" {name}:{value}" if value else "")
+
+    def texts(self) -> list[str]:
+        """Give the rows."""
+        if not self._cells:
+            return [self._same] * self.count
+        self._close_text()
+        return list(map("".join, zip(*self._cells, strict=False)))
+
+
+def _timer(key: tuple[int, int, int]) -> str:
+    number, expires_ms, retransmits = key
+    if not number:
+        return ""
+    name = _TIMERS[number] if number < len(_TIMERS) else "unknown"
+    return f" timer:({name},{duration(expires_ms)},{retransmits})"
 
 
 def duration(ms: int) -> str:
@@ -127,44 +202,45 @@ def skmem(data: bytes) -> str:
     return "skmem:({})".format(",".join([f"{name}{word}" for name, word in zip(SKMEM_NAMES, _SKMEM.unpack_from(data, 0), strict=True)]))
 
 
-def _details(sock: InetSocket, cgroup: str) -> str:
+def _details(view: View, line: Line, rows: Columns, inodes: list[int]) -> None:
     """Write who made the socket and what it is."""
-    text = f" uid:{sock.uid}" if sock.uid else ""
-    text += f" ino:{sock.inode} sk:{sock.cookie:x}"
-    mark = sock.attributes.get(INET_DIAG_MARK, b"")
-    if len(mark) >= 4 and any(mark):
-        text += f" fwmark:0x{_U32.unpack_from(mark)[0]:x}"
-    text += cgroup
-    if INET_DIAG_SKV6ONLY in sock.attributes:
-        text += f" v6only:{sock.attributes[INET_DIAG_SKV6ONLY][0]}"
-    if INET_DIAG_SHUTDOWN in sock.attributes:
-        text += " " + arrows(sock.attributes[INET_DIAG_SHUTDOWN][0])
-    return text
+    places = rows.places
+    line.number("uid", rows.words(UID))
+    line.column([f" ino:{inode} sk:{cookie:x}" for inode, cookie in zip(inodes, rows.longs(COOKIE), strict=True)])
+    if places.get(INET_DIAG_MARK, (0, 0))[1] >= _U32.size:
+        line.of(rows.words(places[INET_DIAG_MARK][0]), lambda mark: f" fwmark:0x{mark:x}" if mark else "")
+    _cgroup(view, line, rows)
+    if INET_DIAG_SKV6ONLY in places:
+        line.of(rows.bytes_at(places[INET_DIAG_SKV6ONLY][0]), lambda flag: f" v6only:{flag}")
+    if INET_DIAG_SHUTDOWN in places:
+        line.of(rows.bytes_at(places[INET_DIAG_SHUTDOWN][0]), lambda flags: " " + arrows(flags))
 
 
-def _tos(attributes: dict[int, bytes]) -> str:
-    text = ""
-    for number, name in ((INET_DIAG_TOS, "tos"), (INET_DIAG_TCLASS, "tclass")):
-        if number in attributes:
-            text += f" {name}:{_c_hex(attributes[number][0])}"
-    if INET_DIAG_CLASS_ID in attributes:
-        text += f" class_id:{_c_hex(_U32.unpack_from(attributes[INET_DIAG_CLASS_ID])[0])}"
-    return text
+def _cgroup(view: View, line: Line, rows: Columns) -> None:
+    if INET_DIAG_CGROUP_ID in rows.places:
+        line.of(rows.longs(rows.places[INET_DIAG_CGROUP_ID][0]), lambda number: " cgroup:" + view.cgroup(number))
+
+
+def _tos(line: Line, rows: Columns) -> None:
+    places = rows.places
+    if INET_DIAG_TOS in places:
+        line.of(rows.bytes_at(places[INET_DIAG_TOS][0]), lambda value: " tos:" + _c_hex(value))
+    if INET_DIAG_TCLASS in places:
+        line.of(rows.bytes_at(places[INET_DIAG_TCLASS][0]), lambda value: " tclass:" + _c_hex(value))
+    if INET_DIAG_CLASS_ID in places:
+        line.of(rows.words(places[INET_DIAG_CLASS_ID][0]), lambda value: " class_id:" + _c_hex(value))
 
 
 def _c_hex(value: int) -> str:
     return hex(value) if value else "0"
 
 
-def _memory(attributes: dict[int, bytes]) -> str:
-    data = attributes.get(INET_DIAG_SKMEMINFO, b"")
-    if len(data) >= _SKMEM.size:
-        return " " + skmem(data)
-    data = attributes.get(INET_DIAG_MEMINFO, b"")
-    if len(data) < _MEM.size:
-        return ""
-    received, queued, forward, sent = _MEM.unpack_from(data)
-    return f" mem:(r{received},w{queued},f{forward},t{sent})"
+def _memory(line: Line, rows: Columns) -> None:
+    places = rows.places
+    if places.get(INET_DIAG_SKMEMINFO, (0, 0))[1] >= _SKMEM.size:
+        line.of(rows.values(INET_DIAG_SKMEMINFO), lambda data: " " + skmem(data))
+    elif places.get(INET_DIAG_MEMINFO, (0, 0))[1] >= _MEM.size:
+        line.of(rows.values(INET_DIAG_MEMINFO), lambda data: " mem:(r{},w{},f{},t{})".format(*_MEM.unpack_from(data)))
 
 
 def _ms(us: int) -> str:
@@ -181,108 +257,115 @@ def _rate(view: View, bits: float) -> str:
     return f"{bits:.0f}"
 
 
-def _tcp_info(view: View, attributes: dict[int, bytes]) -> str:
+def _tcp_info(view: View, line: Line, rows: Columns) -> None:
     """Write tcp_info in the order and with the omissions of ss(8)."""
-    from twinsock.inspect.tcp_info import parse_tcp_info
-
-    info = parse_tcp_info(attributes[INET_DIAG_INFO])
-    get = info.get
-    out: list[str] = []
+    info = rows.info
+    start, length = rows.places[INET_DIAG_INFO]
+    states, backoffs, options, scales, limits = [
+        rows.bytes_at(start + at) if length > _LAST_BYTE else [0] * rows.count for at in (0, 4, 5, 6, _LAST_BYTE)
+    ]
     if view.options.has("options", "extended"):
-        out += [" " + name for bit, name in _TCPI_OPTIONS if info["options"] >> bit & 1]
-    if INET_DIAG_CONG in attributes:
-        out.append(" " + attributes[INET_DIAG_CONG].rstrip(b"\0").decode("ascii", "replace"))
-    if info["options"] & 4:
-        out.append(f" wscale:{info['snd_wscale']},{info['rcv_wscale']}")
-    if get("rto", 0) not in (0, _RTO_UNSET_US):
-        out.append(f" rto:{_ms(info['rto'])}")
-    _add(out, "backoff", info["backoff"])
-    rtt = get("rtt", 0)
-    if rtt:
-        out.append(f" rtt:{_ms(rtt)}/{_ms(get('rttvar', 0))}")
-    if get("ato", 0):
-        out.append(f" ato:{_ms(info['ato'])}")
-    for name, key in _SIZES:
-        _add(out, name, get(key, 0))
-    if get("snd_ssthresh", _FAR_SSTHRESH) < _FAR_SSTHRESH:
-        _add(out, "ssthresh", info["snd_ssthresh"])
-    out += [f" {key}:{info[key]}" for key in _COUNTS if get(key)]
-    out.append(_congestion(view, attributes))
-    mss, cwnd = get("snd_mss", 0), get("snd_cwnd", 0)
-    if rtt and mss and cwnd:
-        out.append(f" send {_rate(view, cwnd * mss * 8 * 1e6 / rtt)}bps")
+        line.of(options, lambda bits: "".join([" " + name for bit, name in _TCPI_OPTIONS if bits >> bit & 1]))
+    if INET_DIAG_CONG in rows.places:
+        line.of(rows.values(INET_DIAG_CONG), lambda data: " " + data.rstrip(b"\0").decode("ascii", "replace"))
+    line.of_tuples((options, scales), lambda key: f" wscale:{key[1] & 15},{key[1] >> 4}" if key[0] & 4 else "")
+    line.of(info("rto"), lambda us: f" rto:{_ms(us)}" if us not in (0, _RTO_UNSET_US) else "")
+    line.number("backoff", backoffs)
+    rtts = info("rtt")
+    line.of_tuples((rtts, info("rttvar")), lambda key: f" rtt:{_ms(key[0])}/{_ms(key[1])}" if key[0] else "")
+    line.of(info("ato"), lambda us: f" ato:{_ms(us)}" if us else "")
+    sizes = [info(key) for _name, key in _SIZES]
+    for (name, _key), column in zip(_SIZES, sizes, strict=True):
+        line.number(name, column)
+    line.of(info("snd_ssthresh"), lambda value: f" ssthresh:{value}" if 0 < value < _FAR_SSTHRESH else "")
+    for key in _COUNTS:
+        line.number(key, info(key))
+    _congestion(view, line, rows)
+    line.of_tuples((sizes[_SND_CWND], sizes[_SND_MSS], rtts), lambda key: _sending(view, *key))
     for name, key in (("lastsnd", "last_data_sent"), ("lastrcv", "last_data_recv"), ("lastack", "last_ack_recv")):
-        _add(out, name, get(key, 0))
-    _add_rates(view, out, info)
-    _add_losses(out, info)
-    out.append(_ulp(attributes))
-    return "".join(out)
+        line.number(name, info(key))
+    _add_rates(view, line, rows, limits)
+    _add_losses(line, rows, states)
+    if INET_DIAG_ULP_INFO in rows.places:
+        line.of(rows.values(INET_DIAG_ULP_INFO), _ulp)
 
 
-def _add(out: list[str], name: str, value: int) -> None:
-    if value:
-        out.append(f" {name}:{value}")
+def _sending(view: View, cwnd: int, mss: int, rtt: int) -> str:
+    return f" send {_rate(view, cwnd * mss * 8 * 1e6 / rtt)}bps" if rtt and mss and cwnd else ""
 
 
-def _add_rates(view: View, out: list[str], info: dict[str, int]) -> None:
+def _add_rates(view: View, line: Line, rows: Columns, limits: list[int]) -> None:
     """Add what is paced and delivered, and what limits it."""
-    get = info.get
-    pacing = get("pacing_rate", 0)
-    if pacing and pacing != _NO_RATE:
-        text = f" pacing_rate {_rate(view, pacing * 8.0)}bps"
-        most = get("max_pacing_rate", 0)
-        if most and most != _NO_RATE:
-            text += f"/{_rate(view, most * 8.0)}bps"
-        out.append(text)
-    if get("delivery_rate", 0):
-        out.append(f" delivery_rate {_rate(view, info['delivery_rate'] * 8.0)}bps")
-    _add(out, "delivered", get("delivered", 0))
-    _add(out, "delivered_ce", get("delivered_ce", 0))
-    if info["app_limited"]:
-        out.append(" app_limited")
-    busy = get("busy_time", 0)
-    if busy:
-        out.append(f" busy:{busy // 1000}ms")
-        for key in ("rwnd_limited", "sndbuf_limited"):
-            if get(key, 0):
-                out.append(f" {key}:{info[key] // 1000}ms({100.0 * info[key] / busy:.1f}%)")
+    info = rows.info
+
+    def pacing(key: tuple[int, int]) -> str:
+        now, most = key
+        if now in (0, _NO_RATE):
+            return ""
+        text = f" pacing_rate {_rate(view, now * 8.0)}bps"
+        return text + (f"/{_rate(view, most * 8.0)}bps" if most not in (0, _NO_RATE) else "")
+
+    line.of_tuples((info("pacing_rate"), info("max_pacing_rate")), pacing)
+    line.of(info("delivery_rate"), lambda rate: f" delivery_rate {_rate(view, rate * 8.0)}bps" if rate else "")
+    line.number("delivered", info("delivered"))
+    line.number("delivered_ce", info("delivered_ce"))
+    line.of(limits, lambda bits: " app_limited" if bits & 1 else "")
+    line.of_tuples((info("busy_time"), info("rwnd_limited"), info("sndbuf_limited")), _busy)
 
 
-def _add_losses(out: list[str], info: dict[str, int]) -> None:
+def _busy(key: tuple[int, int, int]) -> str:
+    """Write how long there was something to send, and how much of that time a limit kept it back."""
+    busy = key[0]
+    if not busy:
+        return ""
+    text = f" busy:{busy // 1000}ms"
+    for name, limited in zip(("rwnd_limited", "sndbuf_limited"), key[1:], strict=True):
+        if limited:
+            text += f" {name}:{limited // 1000}ms({100.0 * limited / busy:.1f}%)"
+    return text
+
+
+def _add_losses(line: Line, rows: Columns, states: list[int]) -> None:
     """Add what is under way, lost and waiting."""
-    get = info.get
-    _add(out, "unacked", get("unacked", 0))
-    if get("retrans", 0) or get("total_retrans", 0):
-        out.append(f" retrans:{info['retrans']}/{info['total_retrans']}")
-    _add(out, "lost", get("lost", 0))
-    if info["state"] != _LISTEN:
-        _add(out, "sacked", get("sacked", 0))
-    _add(out, "dsack_dups", get("dsack_dups", 0))
-    _add(out, "fackets", get("fackets", 0))
-    if get("reordering", _REORDERING) != _REORDERING:
-        _add(out, "reordering", info["reordering"])
-    _add(out, "reord_seen", get("reord_seen", 0))
-    if get("rcv_rtt", 0):
-        out.append(f" rcv_rtt:{_ms(info['rcv_rtt'])}")
-    _add(out, "rcv_space", get("rcv_space", 0))
-    _add(out, "rcv_ssthresh", get("rcv_ssthresh", 0))
-    _add(out, "notsent", get("notsent_bytes", 0))
-    if get("min_rtt", 0) not in (0, _NO_RTT):
-        out.append(f" minrtt:{_ms(info['min_rtt'])}")
-    _add(out, "rcv_ooopack", get("rcv_ooopack", 0))
-    _add(out, "snd_wnd", get("snd_wnd", 0))
+    info = rows.info
+    line.number("unacked", info("unacked"))
+    line.of_tuples((info("retrans"), info("total_retrans")), lambda key: " retrans:{}/{}".format(*key) if any(key) else "")
+    line.number("lost", info("lost"))
+    line.of_tuples((states, info("sacked")), lambda key: f" sacked:{key[1]}" if key[1] and key[0] != _LISTEN else "")
+    line.number("dsack_dups", info("dsack_dups"))
+    line.number("fackets", info("fackets"))
+    line.of(info("reordering"), lambda value: f" reordering:{value}" if value not in (0, _REORDERING) else "")
+    line.number("reord_seen", info("reord_seen"))
+    line.of(info("rcv_rtt"), lambda us: f" rcv_rtt:{_ms(us)}" if us else "")
+    line.number("rcv_space", info("rcv_space"))
+    line.number("rcv_ssthresh", info("rcv_ssthresh"))
+    line.number("notsent", info("notsent_bytes"))
+    line.of(info("min_rtt"), lambda us: f" minrtt:{_ms(us)}" if us not in (0, _NO_RTT) else "")
+    line.number("rcv_ooopack", info("rcv_ooopack"))
+    line.number("snd_wnd", info("snd_wnd"))
 
 
-def _congestion(view: View, attributes: dict[int, bytes]) -> str:
+def _congestion(view: View, line: Line, rows: Columns) -> None:
     """Write what the congestion control tells of itself."""
-    from twinsock.inspect.tcp_info import parse_bbr, parse_dctcp
+    if INET_DIAG_DCTCPINFO in rows.places:
+        line.of(rows.values(INET_DIAG_DCTCPINFO), _dctcp)
+    elif INET_DIAG_BBRINFO in rows.places:
+        line.of(rows.values(INET_DIAG_BBRINFO), lambda data: _bbr(view, data))
 
-    if INET_DIAG_DCTCPINFO in attributes:
-        dctcp = parse_dctcp(attributes[INET_DIAG_DCTCPINFO])
-        if not dctcp.get("enabled"):
-            return " dctcp:fallback_mode"
-        return " dctcp:(ce_state:{ce_state},alpha:{alpha},ab_ecn:{ab_ecn},ab_tot:{ab_tot})".format(**dctcp)
-    bbr = parse_bbr(attributes.get(INET_DIAG_BBRINFO, b""))
+
+def _dctcp(data: bytes) -> str:
+    from twinsock.inspect.tcp_info import parse_dctcp
+
+    dctcp = parse_dctcp(data)
+    if not dctcp.get("enabled"):
+        return " dctcp:fallback_mode"
+    return " dctcp:(ce_state:{ce_state},alpha:{alpha},ab_ecn:{ab_ecn},ab_tot:{ab_tot})".format(**dctcp)
+
+
+def _bbr(view: View, data: bytes) -> str:
+    from twinsock.inspect.tcp_info import parse_bbr
+
+    bbr = parse_bbr(data)
     if not bbr:
         return ""
     text = f" bbr:(bw:{_rate(view, bbr['bw'] * 8.0)}bps,mrtt:{_ms(bbr['min_rtt'])}"
@@ -292,9 +375,9 @@ def _congestion(view: View, attributes: dict[int, bytes]) -> str:
     return text + ")"
 
 
-def _ulp(attributes: dict[int, bytes]) -> str:
+def _ulp(data: bytes) -> str:
     """Name the upper layer protocol on top of TCP, and describe a subflow of MPTCP."""
-    nested = _nested(attributes.get(INET_DIAG_ULP_INFO, b""))
+    nested = _nested(data)
     if _ULP_NAME not in nested:
         return ""
     text = " tcp-ulp-" + nested[_ULP_NAME].rstrip(b"\0").decode("ascii", "replace")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from sys import byteorder
 
 from twinsock.inspect.address import format_address
+from twinsock.inspect.columns import Columns, alike
 from twinsock.inspect.stream import InetSocket, consumed, sockets
 from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP
 from twinsock.ui.ss_sheet import STATE_NAMES, Batch, BatchKit, is_plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from twinsock.inspect.stream import Run
     from twinsock.ui.ss_run import View
@@ -25,32 +27,82 @@ _SMALL_RUN = 8
 _FIXED_BYTES = 88  # of a message: netlink's header and struct inet_diag_msg
 _NO_DEVICE = b"\0\0\0\0"
 _BATCH_BYTES = 1 << 20
+_PREPARED_BATCHES = 8  # asked about at once
 
 
 def add_runs(sheet: Sheet, view: View, table: str, found: list[Run], netns: int) -> None:
     """Add a dump's sockets in order: long runs as batches, odd ones row by row."""
-    plain = not view.wants_extra(table)
-    kit = BatchKit(table, _host_of_word, lambda number: ":" + view.service(number, table), view.numeric, view.users_of(table))
-    alike: list[bytes] = []
+    detailed = view.wants_extra(table)
+    host = _resolved_word(view) if view.resolve else _host_of_word
+    kit = BatchKit(table, host, lambda number: ":" + view.service(number, table), view.numeric, view.users_of(table))
+    if detailed:
+        kit.users = view.users_column
+        for chunk in _chunks(view, found):
+            _add_detailed(sheet, view, kit, chunk, netns)
+        return
+    alike_pieces: list[bytes] = []
     size = alike_stride = 0
-    for stride, data in found if plain else ():
+    for stride, data in found:
         pieces, piece_stride = _plain_pieces(stride, data)
-        if alike and (piece_stride != alike_stride or size > _BATCH_BYTES):
-            sheet.add_batch(Batch(kit, alike_stride, b"".join(alike)))
-            alike = []
+        if alike_pieces and (piece_stride != alike_stride or size > _BATCH_BYTES):
+            sheet.add_batch(Batch(kit, alike_stride, b"".join(alike_pieces)))
+            alike_pieces = []
             size = 0
         if pieces:
-            alike += pieces
+            alike_pieces += pieces
             size += len(data)
             alike_stride = piece_stride
         else:
             for sock in sockets([(stride, data)], PROTOCOLS[table], netns):
-                sheet.add(row_of(view, table, sock))
-    if alike:
-        sheet.add_batch(Batch(kit, alike_stride, b"".join(alike)))
-    if not plain:
-        for sock in view.prepared(sockets(consumed(found), PROTOCOLS[table], netns), netns):
-            sheet.add(row_of(view, table, sock))
+                sheet.add(row_of(view, table, sock, view.users(sock.inode)))
+    if alike_pieces:
+        sheet.add_batch(Batch(kit, alike_stride, b"".join(alike_pieces)))
+
+
+def _chunks(view: View, found: list[Run]) -> Iterator[list[tuple[bytes, Run]]]:
+    """Give the runs by some thousand sockets, and let each go after that."""
+    chunk: list[tuple[bytes, Run]] = []
+    size = 0
+    limit = _BATCH_BYTES * _PREPARED_BATCHES if view.prepares() else _BATCH_BYTES
+    for layout, run in alike(consumed(found)):
+        chunk.append((layout, run))
+        size += len(run[1])
+        if size > limit:
+            yield chunk
+            chunk = []
+            size = 0
+    if chunk:
+        yield chunk
+
+
+def _add_detailed(sheet: Sheet, view: View, kit: BatchKit, chunk: list[tuple[bytes, Run]], netns: int) -> None:
+    """Add sockets with what is told of each behind its addresses."""
+    from twinsock.ui.ss_extra import inet_extra
+
+    table = kit.netid
+    view.prepare([run for _layout, run in chunk], PROTOCOLS[table], netns)
+    tables: dict[bytes, list[bytes]] = {}
+    for layout, (_stride, data) in chunk:
+        tables.setdefault(layout, []).append(data)
+    strides = {layout: stride for layout, (stride, _data) in chunk}
+    texts: dict[bytes, Iterator[str]] = {}
+    for layout, pieces in tables.items():
+        texts[layout] = iter(inet_extra(view, Columns(strides[layout], b"".join(pieces)), PROTOCOLS[table]))
+    pieces = []
+    extras: list[str] = []
+    for layout, (stride, data) in chunk:
+        own = islice(texts[layout], len(data) // stride)
+        if is_plain(stride, data, _AF_INET):
+            pieces += [data[start : start + _FIXED_BYTES] for start in range(0, len(data), stride)]
+            extras += own
+            continue
+        if pieces:
+            sheet.add_batch(Batch(kit, _FIXED_BYTES, b"".join(pieces), extras))
+            pieces, extras = [], []
+        for sock, text in zip(sockets([(stride, data)], PROTOCOLS[table], netns), own, strict=True):
+            sheet.add(row_of(view, table, sock, text))
+    if pieces:
+        sheet.add_batch(Batch(kit, _FIXED_BYTES, b"".join(pieces), extras))
 
 
 def _plain_pieces(stride: int, data: bytes) -> tuple[list[bytes], int]:
@@ -83,7 +135,6 @@ def sockets_from_proc(view: View, table: str, netns: int, error: OSError) -> Ite
             continue
         for record in found:
             sock = InetSocket(PROTOCOLS[table], netns)
-            sock.from_proc = True
             sock.family = record.family
             sock.state = record.state
             sock.local, sock.local_port = record.local, record.local_port
@@ -95,12 +146,12 @@ def sockets_from_proc(view: View, table: str, netns: int, error: OSError) -> Ite
                 yield sock
 
 
-def row_of(view: View, table: str, sock: InetSocket) -> Row:
-    """Write one socket."""
+def row_of(view: View, table: str, sock: InetSocket, extra: str) -> Row:
+    """Write one socket; `extra` is what follows the addresses."""
     local, lport, peer, pport = endpoints(view, table, sock)
     return (
         *(table, STATE_NAMES[sock.state], str(sock.rqueue), str(sock.wqueue)),
-        *(local, ":" + lport, peer, ":" + pport, view.extra(table, sock)),
+        *(local, ":" + lport, peer, ":" + pport, extra),
     )
 
 
@@ -119,6 +170,10 @@ def _host(view: View, address: bytes, v6only: bool) -> str:
     if view.resolve and any(address):
         return view.host_name(address)
     return format_address(address) if len(address) == 4 else f"[{format_address(address)}]"
+
+
+def _resolved_word(view: View) -> Callable[[int], str]:
+    return lambda word: _host(view, word.to_bytes(4, byteorder), False)
 
 
 def _host_of_word(word: int) -> str:

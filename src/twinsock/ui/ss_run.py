@@ -216,7 +216,7 @@ class View:
 
     def prepared(self, found: Iterable[InetSocket], netns: int) -> Iterator[InetSocket]:
         """Pass sockets on, after asking about many at once what is dear to ask about one."""
-        if not self.options.has("reuse", "ghosts"):
+        if not self.prepares():
             yield from found
             return
         chunk: list[InetSocket] = []
@@ -229,23 +229,23 @@ class View:
         self._prepare(chunk, netns)
         yield from chunk
 
+    def prepares(self) -> bool:
+        """Tell whether sockets have to be asked about before they are shown."""
+        return self.options.has("reuse", "ghosts")
+
+    def prepare(self, found: list[Run], protocol: int, netns: int) -> None:
+        """Ask about the sockets of some runs at once."""
+        if self.prepares():
+            from twinsock.inspect.stream import sockets
+
+            self._prepare(list(sockets(found, protocol, netns)), netns)
+
     def _prepare(self, chunk: list[InetSocket], netns: int) -> None:
         if self.options.has("reuse") and chunk:
             flags = self.port.reuse_flags(netns, chunk)
             self._reuse = {sock.cookie: bits for sock, bits in zip(chunk, flags, strict=True)}
         if self.options.has("ghosts") and self.owners is not None:
             self.owners.explain_ghosts([sock.inode for sock in chunk if sock.inode])
-
-    def extra(self, table: str, sock: InetSocket) -> str:
-        """Write what follows the addresses."""
-        users = self.users(sock.inode)
-        if not self.wants_extra(table):
-            return users
-        if sock.from_proc:
-            return users + self.our_extra(sock.inode, sock.cookie)
-        from twinsock.ui.ss_extra import inet_extra
-
-        return users + inet_extra(self, sock)
 
 
 def fill(sheet: Sheet, view: View, netns: int) -> None:
@@ -352,7 +352,8 @@ def _fill_inet(sheet: Sheet, view: View, table: str, netns: int) -> None:
         if not isinstance(error, (NotAvailable, PermissionError, ProcessLookupError)):
             raise
         for sock in sockets_from_proc(view, table, netns, error):
-            sheet.add(row_of(view, table, sock))
+            extra = view.users(sock.inode) + view.our_extra(sock.inode, sock.cookie)
+            sheet.add(row_of(view, table, sock, extra))
         return
     add_runs(sheet, view, table, found, netns)
 

@@ -155,11 +155,11 @@ class Batch:
     Keys of hosts are the address's word as this machine reads it.
     """
 
-    def __init__(self, kit: BatchKit, stride: int, data: bytes) -> None:
+    def __init__(self, kit: BatchKit, stride: int, data: bytes, extras: list[str] | None = None) -> None:
         self.kit = kit
         self.stride = stride
         self.data = data
-        self.users: list[str] = []
+        self.extras = extras  # texts of the last column; None: the kit makes them of the inodes, if it shows any
 
     def measure(self, sheet: Sheet) -> None:
         """Make the columns wide enough."""
@@ -174,8 +174,9 @@ class Batch:
             sheet.widen(column, kit.port_width(self._ports(half)))
         sheet.widen(NETID, len(kit.netid))
         if kit.users is not None:
-            self.users = kit.users(self._words(21))
-            sheet.widen(EXTRA, max(map(len, self.users)))
+            if self.extras is None:
+                self.extras = kit.users(self._words(21))
+            sheet.widen(EXTRA, max(map(len, self.extras)))
 
     def text(self, sheet: Sheet, lead: str) -> str:
         """Give the rows."""
@@ -198,9 +199,9 @@ class Batch:
             map(phost.__getitem__, self._words(10)),
             map(pport.__getitem__, self._ports(11)),
         ]
-        if kit.users is not None:
+        if self.extras is not None:
             wide = sheet.widths[EXTRA]
-            cells.append([text.ljust(wide) + "\n" for text in self.users])
+            cells.append([text.ljust(wide) + "\n" for text in self.extras])
         return "".join(chain.from_iterable(zip(*cells, strict=True)))
 
     def _words(self, index: int) -> list[int]:
