@@ -1,12 +1,14 @@
 """`twinsock trace` on the live kernel: what it shows of a program, of failures, and that nothing is left behind."""
 
+import ctypes
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,11 +42,13 @@ def space() -> Iterator[Netns]:
         yield ns
 
 
-def start(ns: Netns, *arguments: str) -> subprocess.Popen[str]:
+def start(ns: Netns, *arguments: str, before: Callable[[], None] | None = None) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONUNBUFFERED": "1"}
 
     def enter() -> None:
         ns.enter()
+        if before is not None:
+            before()
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # where the tests run in the background it is ignored
 
     return subprocess.Popen(
@@ -128,6 +132,52 @@ def test_the_instance_of_a_killed_run_is_removed_by_the_next(space: Netns) -> No
         wait_for(lambda: name in instances())
         process.kill()
         process.communicate(timeout=30)
+    assert name not in instances()  # each look is a next run
+
+
+def without_bpf() -> None:
+    """Let bpf(2) fail with EPERM from now on, as a container's seccomp profile does."""
+    machine = os.uname().machine
+    number = {"x86_64": 321, "aarch64": 280}[machine]
+    # load the call's number; is it bpf? then EPERM, else go on
+    steps = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000)]
+    code = ctypes.create_string_buffer(b"".join([struct.pack("=HBBI", *step) for step in steps]))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP
+
+
+_KEPT_ADDRESS = """
+import ctypes, socket, struct, time
+libc = ctypes.CDLL(None)
+kept = ctypes.create_string_buffer(struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", 8125, bytes([127, 0, 0, 1])))
+taken = socket.create_server(("127.0.0.1", 8125))
+while True:
+    other = socket.socket()
+    assert libc.bind(other.fileno(), kept, 16) == -1
+    time.sleep(0.3)
+"""
+
+
+@pytest.mark.skipif(os.uname().machine not in ("x86_64", "aarch64"), reason="the number of bpf(2) is not known")
+def test_without_bpf_failures_come_from_tracepoints_and_nothing_is_left_by_a_killed_run(space: Netns) -> None:
+    with start(space, "--failures", "--explain", "--json", before=without_bpf) as process:
+        name = f"twinsock-{process.pid}"
+        assert process.stdout is not None and process.stderr is not None
+        assert "addresses are read after the call" in process.stderr.readline()
+        with subprocess.Popen([sys.executable, "-S", "-c", _KEPT_ADDRESS], preexec_fn=space.enter) as failing:
+            try:
+                while True:
+                    record = json.loads(process.stdout.readline())
+                    if record["pid"] == failing.pid:
+                        break
+            finally:
+                failing.kill()
+                process.kill()
+        process.communicate(timeout=30)
+    assert (record["call"], record["errno"], record["fd"] > 2) == ("bind", "EADDRINUSE", True)
+    assert (record["address"], record["address_late"]) == ("127.0.0.1:8125", True)
+    assert record["why"]["errno"] == "EADDRINUSE" and record["why"]["blockers"][0]["state"] == "LISTEN"
     assert name not in instances()  # each look is a next run
 
 

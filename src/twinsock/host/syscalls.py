@@ -54,6 +54,7 @@ class Call:
         self.arguments = [value & 0xFFFFFFFF for value in fields[4:7]]
         self.command = fields[7].partition(b"\0")[0].decode("utf-8", "replace")
         self.address = fields[8] if name in ("bind", "connect") else b""  # as in memory; addrlen is the third argument
+        self.late_address = False  # it was read after the call, and may have been overwritten
 
 
 class SyscallWatch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from twinsock.host.syscall_events import process_of
 from twinsock.host.tracefs import TraceInstance, arguments_of, fields_of
 from twinsock.ui.trace import until
 from twinsock.ui.trace_text import Tree, errno_name, path_of, result_text, shutdown_name, sockaddr_text, socket_arguments
@@ -89,17 +90,9 @@ class Tracer:
             self.sockets.add((group, fd))
 
     def _group(self, tid: int) -> int:
-        """Find the process of a thread; the thread itself if it is gone."""
+        """Find the process of a thread, once."""
         if tid not in self.groups:
-            group = tid
-            try:
-                with open(f"/proc/{tid}/status") as file:
-                    for line in file:
-                        if line.startswith("Tgid:"):
-                            group = int(line[5:])
-            except OSError:
-                pass
-            self.groups[tid] = group
+            self.groups[tid] = process_of(tid)
         return self.groups[tid]
 
     def _address(self, name: str, event: TraceEvent, given: dict[str, int]) -> str | None:

@@ -10,7 +10,8 @@ from twinsock.ui.trace_text import errno_name, result_text, sockaddr_text, socke
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.explain.report import Report
-    from twinsock.host.syscalls import Call
+    from twinsock.host.syscall_events import FailedCalls
+    from twinsock.host.syscalls import Call, SyscallWatch
     from twinsock.inspect.facts import Question
     from twinsock.ui.trace import Options
 
@@ -25,10 +26,8 @@ def watch_failures(options: Options) -> int:
     """Print failures until the time is up. Raises OSError and KeyboardInterrupt."""
     from select import POLLIN, poll
 
-    from twinsock.host.syscalls import SyscallWatch
-
     left = until(options.seconds)
-    watch = SyscallWatch(_CALLS, True)
+    watch = _watch()
     try:
         poller = poll()
         poller.register(watch.fileno(), POLLIN)
@@ -43,6 +42,23 @@ def watch_failures(options: Options) -> int:
     finally:
         watch.close()
     return 0
+
+
+def _watch() -> SyscallWatch | FailedCalls:
+    """Start the BPF program, or where it is refused the tracepoints. Raises OSError."""
+    from twinsock.host.syscalls import SyscallWatch
+
+    try:
+        return SyscallWatch(_CALLS, True)
+    except OSError as refused:
+        from twinsock.host.syscall_events import FailedCalls
+
+        watch = FailedCalls(_CALLS)
+        reason = refused.strerror
+    print(
+        f"twinsock trace: {reason}: addresses are read after the call, from the caller's memory, where that still can be", file=sys.stderr
+    )
+    return watch
 
 
 def _show(call: Call, options: Options) -> None:
@@ -77,7 +93,9 @@ def _arguments(call: Call) -> str:
         return socket_arguments(first, second, third)
     if call.name == "listen":
         return f"{first}, {second}"
-    return f"{first}, {sockaddr_text(call.address, third)}"
+    if not call.address:
+        return f"{first}, ?"
+    return f"{first}, {sockaddr_text(call.address, third)}{' (read late)' if call.late_address else ''}"
 
 
 def _json(call: Call, report: Report | None) -> str:
@@ -94,6 +112,7 @@ def _json(call: Call, report: Report | None) -> str:
         "errno": errno_name(call.result),
         "fd": None if call.name == "socket" else first,
         "address": sockaddr_text(call.address, third) if call.address else None,
+        "address_late": call.late_address if call.address else None,
         "arguments": _arguments(call),
     }
     if report is not None:
