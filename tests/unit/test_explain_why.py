@@ -8,7 +8,7 @@ from twinsock.inspect.facts import FLAGS_UNKNOWN, REUSEADDR, REUSEPORT, Question
 from twinsock.inspect.links import Address, Link, Links, Route
 from twinsock.inspect.owners import OwnerTable, Process, Unlisted
 from twinsock.inspect.records import SocketRecord
-from twinsock.uapi.errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EMFILE
+from twinsock.uapi.errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EMFILE, ENFILE
 from twinsock.uapi.rtnetlink import RTN_LOCAL
 from twinsock.uapi.socket import AF_INET, AF_INET6
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED, TCP_FIN_WAIT2, TCP_LISTEN, TCP_TIME_WAIT
@@ -181,6 +181,25 @@ def test_a_process_at_its_limit_fails_before_bind() -> None:
     made.task.fds_open = made.task.fds_max = 1024
     report = explain(made)
     assert (report.errno, report.call) == (EMFILE, "socket")
+
+
+def test_a_machine_without_a_file_left_fails_before_bind_unless_the_caller_is_its_administrator() -> None:
+    made = snapshot_of(question(), uid=1000, caps=0)
+    made.task.files_open = made.task.files_max = 5000
+    report = explain(made)
+    assert (report.errno, report.call, report.rule) == (ENFILE, "socket", "file-limit")
+    assert "5000" in report.sentence and report.path[-1] == "alloc_empty_file"
+    assert any("fs.file-max=" in remedy.action for remedy in report.remedies)
+    for errno, files, fds in ((0, 4999, 0), (EMFILE, 5000, 10)):
+        made = snapshot_of(question(), uid=1000, caps=0)
+        made.task.files_open, made.task.files_max = files, 5000
+        made.task.fds_open, made.task.fds_max = fds, 10
+        assert explain(made).errno == errno
+    made = snapshot_of(question())
+    made.task.files_open = made.task.files_max = 5000
+    assert explain(made).result == OK
+    made.task.userns = 4026532999  # capabilities of another user namespace do not count
+    assert explain(made).errno == ENFILE
 
 
 def test_the_table_of_options_is_the_twins_and_marks_what_was_asked() -> None:

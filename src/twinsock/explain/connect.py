@@ -9,6 +9,7 @@ from __future__ import annotations
 from twinsock.explain.blockers import describe
 from twinsock.explain.remedies import offer_range
 from twinsock.explain.report import FAILS, OK, Remedy, Report
+from twinsock.explain.rules import no_files_left
 from twinsock.explain.twin import AdoptedHost
 from twinsock.explain.words import doubt_programs, join_words, show_endpoint, show_target, state_of, task_notes
 from twinsock.inspect.address import format_address
@@ -18,8 +19,8 @@ from twinsock.uapi.errno import (
     EAGAIN,
     ECONNREFUSED,
     EINVAL,
-    EMFILE,
     ENETUNREACH,
+    ENFILE,
     ENODEV,
     ERRNO_NAMES,
     ETIMEDOUT,
@@ -83,9 +84,13 @@ def _device(snapshot: Snapshot) -> str:
 def _before(report: Report, snapshot: Snapshot) -> bool:
     """Check what comes before connect(2): the descriptor and the interface."""
     task = snapshot.task
-    if task.fds_max >= 0 and task.fds_open >= task.fds_max:
+    errno, path = AdoptedHost(snapshot).descriptor_refused(snapshot.question)
+    if errno == ENFILE:
+        _fail(report, ENFILE, "file-limit", no_files_left(task), path)
+        report.call = "socket"
+    elif errno:
         sentence = f"{task.comm} (pid {task.pid}) has {task.fds_open} descriptors open, and its limit (RLIMIT_NOFILE) is {task.fds_max}."
-        _fail(report, EMFILE, "descriptor-limit", sentence, ["__sys_socket", "get_unused_fd_flags"])
+        _fail(report, errno, "descriptor-limit", sentence, path)
         report.call = "socket"
     elif snapshot.missing_device:
         sentence = f"there is no interface {snapshot.missing_device} in this network namespace."

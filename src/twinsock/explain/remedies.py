@@ -8,7 +8,7 @@ from twinsock.explain.words import join_words, quote, show_endpoint, show_ms, sh
 from twinsock.inspect.address import format_address
 from twinsock.inspect.facts import REUSEADDR
 from twinsock.inspect.owners import HIDDEN
-from twinsock.uapi.errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EMFILE, ENODEV, EPERM
+from twinsock.uapi.errno import EACCES, EADDRINUSE, EADDRNOTAVAIL, EMFILE, ENFILE, ENODEV, EPERM
 from twinsock.uapi.in_ import IPPROTO_UDP
 from twinsock.uapi.socket import AF_INET6
 
@@ -67,6 +67,10 @@ def find_remedies(report: Report, snapshot: Snapshot, twin: AdoptedHost, attempt
         limit = max(snapshot.task.fds_max * 4, 4096)
         search.add(f"prlimit --pid {snapshot.task.pid} --nofile={limit}:", "raises the limit of the running process")
         search.add("LimitNOFILE= in the unit, or ulimit -n", "raises it for the next start", False)
+    elif errno == ENFILE:
+        limit = max(snapshot.task.files_max * 2, 65536)
+        search.add(f"sysctl -w fs.file-max={limit}", "raises the limit of the machine")
+        search.add("lsof -n | awk '{print $2, $1}' | sort | uniq -c | sort -n | tail", "shows who has so many files open", False)
     elif errno == EPERM:
         search.add("run it as root, or with CAP_NET_ADMIN", "the option is refused to others", False)
     report.remedies = search.helps

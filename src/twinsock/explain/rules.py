@@ -52,12 +52,17 @@ def describe(report: Report, snapshot: Snapshot, attempt: Attempt) -> None:
         report.sentence = f"{name} has {snapshot.task.fds_open} descriptors open, and its limit (RLIMIT_NOFILE) is {snapshot.task.fds_max}."
     elif attempt.errno == ENFILE:
         report.rule = "file-limit"
-        report.sentence = "the machine has as many files open as fs.file-max allows."
+        report.sentence = no_files_left(snapshot.task)
     elif attempt.errno == EINVAL:
         _invalid(report)
     else:
         report.rule = "other"
         report.sentence = f"{attempt.call}() fails with {ERRNO_NAMES.get(attempt.errno, str(attempt.errno))}."
+
+
+def no_files_left(task: TaskRecord) -> str:
+    """Say that the machine is full."""
+    return f"the machine has {task.files_open} files open, and fs.file-max is {task.files_max}: only CAP_SYS_ADMIN gets another one."
 
 
 def who(task: TaskRecord, question: Question) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from twinsock.explain.words import TIMER_TIME_WAIT
 from twinsock.inspect.facts import CAP_FULL, REUSEADDR, REUSEPORT, V6ONLY
+from twinsock.kernel.fs.file import alloc_empty_file
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.core.addrs import AddressTable
 from twinsock.kernel.net.core.sock import SK_CAN_REUSE, SOCK_CONNECT_BIND
@@ -23,7 +24,7 @@ from twinsock.kernel.net.ipv4.adopt import (
 )
 from twinsock.kernel.net.ipv4.bind_observer import BindObserver
 from twinsock.kernel.net.ipv4.inet_sock import INET_FLAGS_FREEBIND, INET_FLAGS_TRANSPARENT, InetSock
-from twinsock.kernel.sched.task import Cred, Task
+from twinsock.kernel.sched.task import Cred, Task, UserNamespace
 from twinsock.uapi.errno import EMFILE, ENODEV, EPERM
 from twinsock.uapi.in_ import IPPROTO_UDP
 from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_LOCAL
@@ -97,8 +98,9 @@ class AdoptedHost:
         task = self.snapshot.task
         if question.held >= 0 and question.port == self.snapshot.question.port:
             return self._listen_only(question, flags, without)
-        if task.fds_max >= 0 and task.fds_open >= task.fds_max:
-            return attempt.fail("socket", EMFILE, ["__sys_socket", "get_unused_fd_flags"])
+        errno, path = self.descriptor_refused(question)
+        if errno:
+            return attempt.fail("socket", errno, path)
         if self.snapshot.missing_device and self.snapshot.missing_device == question.device:
             return attempt.fail("setsockopt", ENODEV, ["__sys_setsockopt", "sock_bindtoindex"])
         if question.transparent and not (task.may_be_transparent() if question.uid < 0 else not question.uid):
@@ -110,6 +112,21 @@ class AdoptedHost:
         attempt.hits = witness.hits
         attempt.range = witness.range
         return attempt
+
+    def descriptor_refused(self, question: Question) -> tuple[int, list[str]]:
+        """Tell why socket(2) itself would fail, (0, []) if it would not: descriptors of the process, files of the machine."""
+        task = self.snapshot.task
+        if task.fds_max >= 0 and task.fds_open >= task.fds_max:
+            return EMFILE, ["__sys_socket", "get_unused_fd_flags"]
+        if task.files_max >= 0 and task.files_open >= task.files_max:
+            caller = self._task(Kernel().init_net, question)
+            caller.kernel.nr_files, caller.kernel.file_max = task.files_open, task.files_max
+            if not task.is_in_first_userns():
+                caller.cred.user_ns = UserNamespace(caller.kernel.init_user_ns)
+            err = alloc_empty_file(caller)
+            if err:
+                return -err, ["__sys_socket", "sock_alloc_file", "alloc_file_pseudo", "alloc_empty_file"]
+        return 0, []
 
     def connect(self) -> Attempt:
         """Let the twin choose the local port of a connection to the question's address."""

@@ -22,6 +22,7 @@ FLAGS_UNKNOWN = -1
 REUSEADDR = 1
 REUSEPORT = 2
 V6ONLY = 4
+INIT_USER_NS = 0xEFFFFFFD  # inode
 CAP_FULL = (1 << 41) - 1
 MAPPED_PREFIX = bytes(10) + b"\xff\xff"
 
@@ -88,6 +89,8 @@ class TaskRecord:
         self.userns = 0
         self.fds_open = -1
         self.fds_max = -1  # soft RLIMIT_NOFILE
+        self.files_open = -1  # of the whole machine
+        self.files_max = -1  # fs.file-max; -1: not known
         self.seccomp = 0  # 0 off, 1 strict, 2 filters
         self.cgroup = ""  # of cgroup v2
         self.programs: list[str] = []  # BPF hooks of its cgroup
@@ -100,6 +103,10 @@ class TaskRecord:
     def may_be_transparent(self) -> bool:
         """Tell whether IP_TRANSPARENT can be set."""
         return self.capable(CAP_NET_RAW) or self.capable(CAP_NET_ADMIN)
+
+    def is_in_first_userns(self) -> bool:
+        """Tell whether its capabilities count for the whole machine; taken to be so where that was not looked up."""
+        return self.userns in (0, INIT_USER_NS)
 
     def may_bind_low_ports(self) -> bool:
         """Tell whether privileged ports are allowed."""

@@ -8,7 +8,7 @@ as a few samples and a count, so that a server with 100,000 connections costs on
 from __future__ import annotations
 
 from twinsock.inspect.ask import ATTEMPTS, ask_all, interrupted, no_handler
-from twinsock.inspect.facts import FLAGS_UNKNOWN, Elsewhere, Snapshot, TaskRecord
+from twinsock.inspect.facts import FLAGS_UNKNOWN, INIT_USER_NS, Elsewhere, Snapshot, TaskRecord
 from twinsock.inspect.port import DumpInterrupted, NotAvailable
 from twinsock.inspect.records import parse_record
 from twinsock.inspect.sockets import inet_sockets, protocol_name
@@ -70,7 +70,6 @@ _TIMER_TIME_WAIT = 3
 _NO_INODE = bytes(4)
 _CONNECTED = ALL_STATES & ~(1 << TCP_LISTEN | 1 << TCP_CLOSE | 1 << 13)
 _SOCKET_TYPES = (SOCK_DIAG_BY_FAMILY, TCPDIAG_GETSOCK)
-_INIT_USER_NS = 0xEFFFFFFD
 NEARBY_PORTS = 24
 CANDIDATES = 6
 
@@ -410,13 +409,14 @@ def read_task(port: KernelPort, files: Files, pid: int) -> TaskRecord:
         task.netns = files.stat(folder + "/ns/net").inode
         task.userns = files.stat(folder + "/ns/user").inode
         owner = files.owner_of_namespace(folder + "/ns/net")
-        if owner != task.userns and task.userns != _INIT_USER_NS:
+        if owner != task.userns and task.userns != INIT_USER_NS:
             task.caps = 0  # they count only in namespaces that its own user namespace or a child owns
     except OSError as error:
         if files.stat(folder + "/net/tcp").inode != files.stat("/proc/self/net/tcp").inode:
             raise OSError(EPERM, f"the network namespace of process {pid} is hidden: needs CAP_SYS_PTRACE or the same user") from None
         task.hidden.append(f"the user namespace of process {pid} cannot be read ({error.strerror}); it is taken to be yours")
     _read_limits(port, files, folder, task)
+    _read_file_limit(port, files, folder, task)
     if task.cgroup:
         try:
             task.programs = files.cgroup_programs(task.cgroup)
@@ -435,6 +435,17 @@ def _read_limits(port: KernelPort, files: Files, folder: str, task: TaskRecord) 
         for line in port.read(folder + "/cgroup").decode("utf-8", "surrogateescape").splitlines():
             if line.startswith("0::"):
                 task.cgroup = line[3:]
+    except (OSError, ValueError, IndexError):
+        return
+
+
+def _read_file_limit(port: KernelPort, files: Files, folder: str, task: TaskRecord) -> None:
+    """Read how many files the machine has open and may have; the limit does not bind the administrator of the first user namespace."""
+    try:
+        words = port.read("/proc/sys/fs/file-nr").split()
+        task.files_open, task.files_max = int(words[0]), int(words[2])
+        if task.files_open >= task.files_max:
+            task.userns = files.stat(folder + "/ns/user").inode
     except (OSError, ValueError, IndexError):
         return
 
