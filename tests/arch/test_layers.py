@@ -24,8 +24,6 @@ MAY_IMPORT = {
         "inspect.address",
         "inspect.unix",
         "inspect.findings",
-        "inspect.census",
-        "inspect.gather_count",
     ),
     "parity": ("uapi", "wire", "kernel", "runtime"),
     "ui": ("uapi", "inspect", "explain", "runtime", "host", "parity"),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from twinsock.explain.count import Field
-from twinsock.inspect.gather_count import CountSnapshot, CountSpace
+from twinsock.inspect.findings import CountSnapshot, CountSpace
 from twinsock.ui import count
 
 

@@ -15,8 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twinsock.inspect.census import Key
-    from twinsock.inspect.gather_count import CountSnapshot, CountSpace
+    from twinsock.inspect.findings import CensusKey, CountSnapshot, CountSpace
 
 PAGE = 4096
 HERE = "namespace"
@@ -67,7 +66,7 @@ class TcpCount:
     def __init__(self, space: CountSpace, families: tuple[int, ...]) -> None:
         census = space.census
 
-        def count(wanted: Callable[[Key], bool]) -> int:
+        def count(wanted: Callable[[CensusKey], bool]) -> int:
             return census.count(IPPROTO_TCP, lambda key: key[1] in families and wanted(key))
 
         self.time_wait = count(lambda key: key[3] and key[2] == TCP_TIME_WAIT)

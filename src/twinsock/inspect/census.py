@@ -6,6 +6,7 @@ a hundred thousand sockets take a few hundredths of a second.
 
 from __future__ import annotations
 
+from twinsock.inspect.findings import Census
 from twinsock.inspect.port import NotAvailable
 from twinsock.inspect.sockets import inet_sockets
 from twinsock.inspect.table import socket_table
@@ -20,8 +21,6 @@ from twinsock.wire.inet_diag import MSG_SIZE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from twinsock.inspect.port import KernelPort
     from twinsock.inspect.table import Group
 
@@ -38,31 +37,6 @@ _PROC_FILES = (
     ("icmp", IPPROTO_ICMP, AF_INET),
     ("icmp6", IPPROTO_ICMPV6, AF_INET6),
 )
-
-Key = tuple[int, int, int, bool, bool]
-"""(protocol, family, state, timer is that of TIME_WAIT, has an inode)"""
-
-
-class Census:
-    """What the tables of one namespace list."""
-
-    def __init__(self, netns: int) -> None:
-        self.netns = netns  # as asked: 0 is the caller's
-        self.inet: dict[Key, int] = {}
-        self.unix: dict[tuple[int, int, bool], int] = {}  # (type, state, has an inode) -> count
-        self.packet = 0
-        self.netlink = 0  # those of programs; the kernel's own have port 0
-        self.askers: list[int] = []  # inodes of the sock_diag sockets among them, where a census asks
-        self.inodes: dict[int, int] = {}  # inode -> IPPROTO_*, or minus the address family
-        self.waiting = 0  # in accept queues of TCP listeners, by their own word
-        self.bound: list[int] = []  # inodes of TCP sockets that are only bound
-        self.memory = {IPPROTO_TCP: 0, IPPROTO_UDP: 0}  # bytes charged
-        self.notes: list[str] = []  # what could not be asked
-        self.refused = False
-
-    def count(self, protocol: int, wanted: Callable[[Key], bool] | None = None) -> int:
-        """Count the sockets of a protocol, or those of them that are wanted."""
-        return sum([count for key, count in self.inet.items() if key[0] == protocol and (wanted is None or wanted(key))])
 
 
 def take_census(port: KernelPort, netns: int = 0, memory: bool = False) -> Census:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from twinsock.uapi.in_ import IPPROTO_TCP, IPPROTO_UDP
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twinsock.inspect.facts import Snapshot
+    from twinsock.inspect.owners import OwnerTable, Unlisted
     from twinsock.inspect.records import SocketRecord
     from twinsock.inspect.table import Group
     from twinsock.inspect.unix import UnixRecord
 
     Key = tuple[bytes, bytes, int]
+    Sockstat = dict[str, dict[str, int]]
 
 UNKNOWN = -1
 
@@ -136,3 +142,59 @@ class RangeFacts:
         self.connected = 0
         self.destinations: list[DestinationUse] = []
         self.others: dict[Key, list[Group]] = {}  # (source, address, port) -> connections beside the snapshot's, each like one of them
+
+
+CensusKey = tuple[int, int, int, bool, bool]
+"""(protocol, family, state, timer is that of TIME_WAIT, has an inode)"""
+
+
+class Census:
+    """What the tables of one namespace list."""
+
+    def __init__(self, netns: int) -> None:
+        self.netns = netns  # as asked: 0 is the caller's
+        self.inet: dict[CensusKey, int] = {}
+        self.unix: dict[tuple[int, int, bool], int] = {}  # (type, state, has an inode) -> count
+        self.packet = 0
+        self.netlink = 0  # those of programs; the kernel's own have port 0
+        self.askers: list[int] = []  # inodes of the sock_diag sockets among them, where a census asks
+        self.inodes: dict[int, int] = {}  # inode -> IPPROTO_*, or minus the address family
+        self.waiting = 0  # in accept queues of TCP listeners, by their own word
+        self.bound: list[int] = []  # inodes of TCP sockets that are only bound
+        self.memory = {IPPROTO_TCP: 0, IPPROTO_UDP: 0}  # bytes charged
+        self.notes: list[str] = []  # what could not be asked
+        self.refused = False
+
+    def count(self, protocol: int, wanted: Callable[[CensusKey], bool] | None = None) -> int:
+        """Count the sockets of a protocol, or those of them that are wanted."""
+        return sum([count for key, count in self.inet.items() if key[0] == protocol and (wanted is None or wanted(key))])
+
+
+class CountSpace:
+    """One namespace."""
+
+    def __init__(self, netns: int, label: str, own: bool, wanted: bool) -> None:
+        self.netns = netns
+        self.label = label
+        self.own = own
+        self.wanted = wanted  # it is to be shown; the others are read because some counters are global
+        self.before: Sockstat = {}
+        self.after: Sockstat = {}
+        self.protocols: dict[str, int] = {}  # /proc/net/protocols: name -> sockets
+        self.census = Census(netns)
+        self.unlisted: list[Unlisted] = []  # sockets with a descriptor that are in no table
+        self.bound_mptcp = 0  # MPTCP sockets above TCP sockets that are only bound: no table lists them
+        self.askers = 0  # netlink sockets of this very command
+        self.ghosts: dict[int, str] = {}  # inode that is in a table and in no descriptor table -> kind
+
+
+class CountSnapshot:
+    """All namespaces that could be read."""
+
+    def __init__(self) -> None:
+        self.spaces: list[CountSpace] = []
+        self.hidden_spaces = 0
+        self.hidden_processes = 0
+        self.homeless = 0  # sockets with a descriptor, in no table, of a namespace that was not read
+        self.reserve_pages = 0  # what all CPUs together may hold back of the memory counters
+        self.owners: OwnerTable | None = None

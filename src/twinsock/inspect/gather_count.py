@@ -5,9 +5,9 @@ Counters are read before and after the sockets: where they differ, the namespace
 
 from __future__ import annotations
 
-from twinsock.inspect.census import Census, take_census, with_handler
+from twinsock.inspect.census import take_census, with_handler
 from twinsock.inspect.counters import sockstat
-from twinsock.inspect.owners import Unlisted
+from twinsock.inspect.findings import CountSnapshot, CountSpace
 from twinsock.inspect.sysctl import read_number
 from twinsock.uapi.in_ import IPPROTO_MPTCP
 
@@ -18,38 +18,7 @@ if TYPE_CHECKING:
     from twinsock.inspect.owners import OwnerTable
     from twinsock.inspect.port import KernelPort, Namespace
 
-Sockstat = dict[str, dict[str, int]]
 PCPU_RESERVE_PAGES = 256
-
-
-class CountSpace:
-    """One namespace."""
-
-    def __init__(self, netns: int, label: str, own: bool, wanted: bool) -> None:
-        self.netns = netns
-        self.label = label
-        self.own = own
-        self.wanted = wanted  # it is to be shown; the others are read because some counters are global
-        self.before: Sockstat = {}
-        self.after: Sockstat = {}
-        self.protocols: dict[str, int] = {}  # /proc/net/protocols: name -> sockets
-        self.census = Census(netns)
-        self.unlisted: list[Unlisted] = []  # sockets with a descriptor that are in no table
-        self.bound_mptcp = 0  # MPTCP sockets above TCP sockets that are only bound: no table lists them
-        self.askers = 0  # netlink sockets of this very command
-        self.ghosts: dict[int, str] = {}  # inode that is in a table and in no descriptor table -> kind
-
-
-class CountSnapshot:
-    """All namespaces that could be read."""
-
-    def __init__(self) -> None:
-        self.spaces: list[CountSpace] = []
-        self.hidden_spaces = 0
-        self.hidden_processes = 0
-        self.homeless = 0  # sockets with a descriptor, in no table, of a namespace that was not read
-        self.reserve_pages = 0  # what all CPUs together may hold back of the memory counters
-        self.owners: OwnerTable | None = None
 
 
 def take_count(port: KernelPort, namespaces: Sequence[Namespace], wanted: Sequence[int], notes: list[str]) -> CountSnapshot:

@@ -7,7 +7,8 @@ the congestion control) are left out.
 
 from __future__ import annotations
 
-from twinsock.inspect.census import Census, take_census
+from twinsock.inspect.census import take_census
+from twinsock.inspect.findings import Census
 from twinsock.inspect.sysctl import read_sysctl
 from twinsock.uapi.errno import ENOENT
 

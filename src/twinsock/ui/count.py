@@ -7,7 +7,7 @@ from twinsock.ui.tool import ALL_NETNS, COMMON, DEEP, NETNS, WATCH, is_gone, loo
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from twinsock.explain.count import Field
-    from twinsock.inspect.gather_count import CountSnapshot, CountSpace
+    from twinsock.inspect.findings import CountSnapshot, CountSpace
     from twinsock.ui.asked import Asked
     from twinsock.ui.term import Paper
     from twinsock.ui.tool import Tool

@@ -7,7 +7,7 @@ from twinsock.ui.tool import COMMON, WATCH, look_again, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from twinsock.inspect.census import Census
+    from twinsock.inspect.findings import Census
     from twinsock.inspect.gather_ns import NamespaceCensus
     from twinsock.inspect.port import Namespace
     from twinsock.ui.asked import Asked
