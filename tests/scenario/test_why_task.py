@@ -138,6 +138,24 @@ def test_a_namespace_that_only_a_descriptor_holds_can_be_asked_by_its_number() -
             kept.close()
 
 
+def test_a_listener_in_a_namespace_without_process_and_name_is_told_of_as_elsewhere(
+    in_netns: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinsock.host.files._QUICK_LOOK", 10_000_000)  # whatever else runs on this machine
+    with fresh_netns() as lonely:
+        kept = in_lonely(lonely)
+        inode = lonely.inode
+    with contextlib.closing(kept):  # it alone keeps the namespace
+
+        def program() -> None:
+            for port, expected in (("8080", True), ("8081", False)):
+                lines = [line for line in why(port)["elsewhere"] if str(inode) in line]
+                assert bool(lines) == expected
+                assert all(f"(pid {os.getppid()})" in line for line in lines)
+
+        in_netns(program)
+
+
 def in_lonely(lonely: Netns) -> socket.socket:
     """Make a listener in a namespace without moving there for good: in a thread that ends."""
     from concurrent.futures import ThreadPoolExecutor

@@ -25,10 +25,11 @@ from twinsock.wire.netlink import nlmsg, spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from typing import Protocol
 
     from twinsock.inspect.facts import Question
-    from twinsock.inspect.port import KernelPort
+    from twinsock.inspect.port import KernelPort, Namespace
     from twinsock.inspect.records import SocketRecord
 
     class FileStat(Protocol):
@@ -60,12 +61,18 @@ if TYPE_CHECKING:
             """Name the BPF hooks of a cgroup that have a say in bind(2) and connect(2). Raises OSError."""
             ...
 
+        def held_networks(self, protocols: Collection[str]) -> tuple[set[int], set[int]]:
+            """Find what may keep a network namespace in which no process is: inodes of sockets of these protocols, and of namespaces."""
+            ...
+
         def only_one_network(self) -> bool:
             """Tell whether there is but one network namespace, as far as a cheap look tells."""
             ...
 
 
 SAMPLES_MAX = 32
+_PROTOCOL_NAMES = {IPPROTO_TCP: ("TCP", "TCPv6", "MPTCP", "MPTCPv6"), IPPROTO_UDP: ("UDP", "UDPv6")}
+"""As /proc/net/protocols has them."""
 _TIMER_TIME_WAIT = 3
 _NO_INODE = bytes(4)
 _CONNECTED = ALL_STATES & ~(1 << TCP_LISTEN | 1 << TCP_CLOSE | 1 << 13)
@@ -145,13 +152,12 @@ def find_automatic(port: KernelPort, snapshot: Snapshot) -> None:
 
 def look_elsewhere(port: KernelPort, files: Files, snapshot: Snapshot) -> None:
     """Find servers with the same port in the other network namespaces that can be entered."""
-    if files.only_one_network():
-        return
     question = snapshot.question
+    namespaces = _other_namespaces(port, files, snapshot)
     states = ALL_STATES if question.protocol == IPPROTO_UDP else 1 << TCP_LISTEN
     hidden = 0
     inodes: set[int] = set()
-    for namespace in port.namespaces():
+    for namespace in namespaces:
         if namespace.inode == snapshot.netns or (namespace.own and not snapshot.netns):
             continue
         if not namespace.accessible:
@@ -171,6 +177,25 @@ def look_elsewhere(port: KernelPort, files: Files, snapshot: Snapshot) -> None:
     if hidden:
         count = "1 other network namespace is" if hidden == 1 else f"{hidden} other network namespaces are"
         snapshot.hidden.append(f"{count} hidden (needs CAP_SYS_ADMIN); sockets there are no conflict")
+
+
+def _other_namespaces(port: KernelPort, files: Files, snapshot: Snapshot) -> Sequence[Namespace]:
+    """List the namespaces; those in which no process is, only if there are signs of any: the search for them takes longer."""
+    protocol = _table(snapshot.question)
+    sockets, spaces = files.held_networks(_PROTOCOL_NAMES[protocol])
+    sockets -= {record.inode for record in snapshot.sockets}
+    namespaces: Sequence[Namespace] = () if files.only_one_network() else port.namespaces()
+    if not sockets and not spaces:
+        return namespaces
+    if spaces.issubset({namespace.inode for namespace in namespaces} or {files.stat("/proc/self/ns/net").inode}):
+        for netns in {0, *[namespace.inode for namespace in namespaces if namespace.accessible]}:
+            try:
+                sockets -= {record.inode for record in inet_sockets(port, AF_UNSPEC, protocol, netns=netns)}
+            except OSError:
+                continue
+        if not sockets:
+            return namespaces
+    return port.namespaces(True)
 
 
 def find_mptcp(port: KernelPort, snapshot: Snapshot) -> None:

@@ -378,6 +378,10 @@ class TwinFiles:
         """Name the BPF hooks of a cgroup: the twin's are Python, and are asked when a call is made."""
         return []
 
+    def held_networks(self, protocols: Collection[str]) -> tuple[set[int], set[int]]:
+        """Find what may keep a namespace that is not listed: the twin lists all of them."""
+        return set(), set()
+
     def only_one_network(self) -> bool:
         """Tell whether there is but one network namespace."""
         return len(self.port.kernel.nets) == 1
