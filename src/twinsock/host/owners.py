@@ -4,6 +4,8 @@ The walk reads links (`socket:[inode]`) and never follows them: stat(2) through 
 and is no faster. The iterator (bpf_iter.py) needs CAP_BPF and CAP_PERFMON, costs a few milliseconds to load and a
 seventh of the walk per descriptor. `find_owners` estimates both from the number of open descriptors, which
 /proc/PID/fd's st_size tells, and takes the cheaper one. Both give the same answers; a test compares them.
+The walk cannot become much faster: of 5.6 us per descriptor 4.7 are getdents(2) and readlink(2), and no other file of
+/proc tells a descriptor's inode for less (stat(2) through the link takes as long, fdinfo three calls).
 Measured: Linux 6.18, 100,000 sockets in 6 processes: walk 0.60 s, iterator 0.08 s; 3 of them by iterator 0.04 s.
 """
 
@@ -104,7 +106,7 @@ def _find_in_proc(inodes: Collection[int] | None, complete: bool, uids: Collecti
             for tid in _private_threads(number):
                 _scan_all(table, f"/proc/{number}/task/{tid}/fd", THREAD_BIT | int(tid) << PACKED_FD_BITS)
         return table
-    wanted = {"socket:[" + str(inode) + "]": inode for inode in inodes}
+    wanted = {b"socket:[%d]" % inode: inode for inode in inodes}
     if not complete:
         everyone = likely_first(everyone, uids, cgroup_ids)
     for position, number in enumerate(everyone):
@@ -160,18 +162,19 @@ def cgroup_folders(cgroup_ids: Collection[int]) -> list[str]:
     return found
 
 
-def _links(table: OwnerTable, folder: str) -> tuple[list[str], list[str]]:
+def _links(table: OwnerTable, folder: str) -> tuple[list[bytes], list[bytes]]:
     """Read a descriptor folder: names and link targets, in step; note it in the table if it is hidden."""
+    path = folder.encode()
     try:
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError:
         table.hidden += 1
         return [], []
     except OSError:
         return [], []
-    names: list[str] = []
+    names: list[bytes] = []
     try:
-        names = os.listdir(directory)
+        names = os.listdir(path)
         readlink = os.readlink
         return names, [readlink(name, dir_fd=directory) for name in names]
     except PermissionError:
@@ -183,10 +186,10 @@ def _links(table: OwnerTable, folder: str) -> tuple[list[str], list[str]]:
         os.close(directory)
 
 
-def _links_one_by_one(names: list[str], directory: int) -> tuple[list[str], list[str]]:
+def _links_one_by_one(names: list[bytes], directory: int) -> tuple[list[bytes], list[bytes]]:
     """Read the links again after one vanished in the middle."""
-    kept: list[str] = []
-    links: list[str] = []
+    kept: list[bytes] = []
+    links: list[bytes] = []
     for name in names:
         try:
             links.append(os.readlink(name, dir_fd=directory))
@@ -199,17 +202,18 @@ def _links_one_by_one(names: list[str], directory: int) -> tuple[list[str], list
 def _scan_all(table: OwnerTable, folder: str, base: int) -> None:
     names, links = _links(table, folder)
     first = table.first
-    start = _LINK_START
-    for name, link in zip(names, links, strict=True):
-        if link[:8] == "socket:[":
-            inode = int(link[start:-1])
-            if inode in first:
-                table.add(inode, base | int(name))
-            else:
-                first[inode] = base | int(name)
+    inodes = [int(link[_LINK_START:-1]) for link in links if link[:8] == b"socket:["]
+    if len(inodes) < len(links):
+        names = [name for name, link in zip(names, links, strict=True) if link[:8] == b"socket:["]
+    found = dict(zip(inodes, [base + int(name) for name in names], strict=True))
+    if len(found) == len(inodes) and first.keys().isdisjoint(found):
+        first.update(found)
+        return
+    for name, inode in zip(names, inodes, strict=True):
+        table.add(inode, base + int(name))
 
 
-def _scan_for(table: OwnerTable, folder: str, base: int, wanted: dict[str, int]) -> None:
+def _scan_for(table: OwnerTable, folder: str, base: int, wanted: dict[bytes, int]) -> None:
     names, links = _links(table, folder)
     if wanted.keys().isdisjoint(links):
         return
