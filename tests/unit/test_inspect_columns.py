@@ -25,7 +25,7 @@ def message(number: int, info: bytes, congestion: bytes) -> bytes:
     return pack("=IHHII", 16 + len(body), 20, 2, 0, 0) + body
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0, 104, 248]), st.sampled_from([b"", b"reno\0", b"cubic\0"])), min_size=1, max_size=12))
 def test_columns_say_what_parsing_each_message_says(kinds: list[tuple[int, bytes]]) -> None:
     made = [message(number, (bytes(range(256)) * 2)[number : number + size], name) for number, (size, name) in enumerate(kinds)]
