@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import twinsock
 from tests.builds import COMPILED
 from tests.netns import netns_missing, run_in_netns
 
 pytest_plugins = ["twinsock.pytest_plugin"]
+# A machine that is busy draws examples slowly, which says nothing about what is tested.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
