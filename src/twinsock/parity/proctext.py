@@ -19,7 +19,7 @@ FREE_TIMER = "00"
 def numbers(name: str, text: str) -> dict[str, int]:
     """Return the counters of one file by name."""
     if name in ("snmp", "netstat"):
-        return _pairs_of_lines(text)
+        return pairs_of_lines(text)
     found: dict[str, int] = {}
     for line in text.splitlines():
         words = line.split()
@@ -33,7 +33,7 @@ def numbers(name: str, text: str) -> dict[str, int]:
     return found
 
 
-def _pairs_of_lines(text: str) -> dict[str, int]:
+def pairs_of_lines(text: str) -> dict[str, int]:
     lines = text.splitlines()
     found: dict[str, int] = {}
     for head, values in zip(lines[::2], lines[1::2], strict=False):

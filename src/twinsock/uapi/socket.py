@@ -62,6 +62,7 @@ MSG_OOB: Final = 0x1
 MSG_PEEK: Final = 0x2
 MSG_DONTROUTE: Final = 0x4
 MSG_CTRUNC: Final = 0x8
+MSG_PROBE: Final = 0x10
 MSG_PROXY: Final = 0x10
 MSG_TRUNC: Final = 0x20
 MSG_DONTWAIT: Final = 0x40

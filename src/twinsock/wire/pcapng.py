@@ -84,12 +84,16 @@ def parse(data: bytes) -> tuple[list[tuple[str, int]], list[EnhancedPacket]] | N
             return None
         body = data[offset + 8 : offset + size - 4]
         if type_ == _BLOCK_IDB:
+            if len(body) < 8:
+                return None
             name = b""
             for code, value in _parse_options(body[8:]):
                 if code == _OPT_IF_NAME:
                     name = value
-            interfaces.append((name.decode(), _U32.unpack_from(body)[0]))
+            interfaces.append((name.decode("utf-8", "replace"), _U32.unpack_from(body)[0]))
         elif type_ == _BLOCK_EPB:
+            if len(body) < _EPB.size:
+                return None
             packets.append(_parse_packet(body))
         elif type_ != _BLOCK_SHB:
             return None
@@ -102,8 +106,8 @@ def _parse_packet(body: bytes) -> EnhancedPacket:
     packet = EnhancedPacket(interface, high << 32 | low, body[20 : 20 + caplen], orig_len)
     for code, value in _parse_options(body[20 + caplen + (-caplen & 3) :]):
         if code == _OPT_COMMENT:
-            packet.comment = value.decode()
-        elif code == _OPT_EPB_FLAGS:
+            packet.comment = value.decode("utf-8", "replace")
+        elif code == _OPT_EPB_FLAGS and len(value) == 4:
             packet.direction = _U32.unpack(value)[0] & 3
     return packet
 

@@ -149,6 +149,10 @@ class EventPollFile(File):
         ep.file = self
         self.i_ino = kernel.anon_inode_ino
 
+    def unlocked_ioctl(self, task: Task, cmd: int, arg: bytes | None) -> tuple[int, bytes]:
+        """ep_eventpoll_ioctl(): busy polling alone, which the twin has not."""
+        return -EINVAL, b""
+
     def poll(self, wait: PollTable | None) -> int:
         """Readable when an entry is ready (asked one by one)."""
         ep = self.ep

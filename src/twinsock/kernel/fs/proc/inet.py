@@ -124,8 +124,9 @@ def tcp_seq_text(net: Net, family: int) -> str:
 
 def dgram_line(sk: InetSock, slot: int, sport: int, dport: int, number: int, width: int) -> str:
     """Return the line of a datagram or raw socket; its table holds a reference."""
+    rqueue = sk.sk_rmem_alloc - sk.forward_deficit
     return (
-        f"{slot:{width}d}: {_ends(sk, sport, dport)} {sk.sk_state:02X} {sk.sk_wmem_alloc:08X}:{sk.sk_rmem_alloc:08X} "
+        f"{slot:{width}d}: {_ends(sk, sport, dport)} {sk.sk_state:02X} {sk.sk_wmem_alloc:08X}:{rqueue:08X} "
         f"00:{0:08X} {0:08X} {sk.sock_i_uid():5d} {0:8d} {sk.sock_i_ino()} {sk.sk_refcnt + 1} {number:016x} {sk.sk_drops}"
     )
 

@@ -358,6 +358,7 @@ class Sock(SockCommon):
     sk_no_check_rx = 0
     sk_rcvlowat = 1
     sk_rmem_alloc = 0  # truesize in the receive queue
+    forward_deficit = 0  # of it: what was read from a UDP socket and is still charged
     sk_wmem_alloc = 0  # truesize handed to lower layers (UDP) or queued at the peer (UNIX); without Linux's initial 1
     sk_wmem_queued = 0  # truesize of write and retransmit queue
     sk_omem_alloc = 0  # option memory

@@ -480,6 +480,7 @@ def sock_bindtoindex_locked(task: Task, sk: Sock, ifindex: int) -> int:
         return -EINVAL
     sk.sk_bound_dev_if = ifindex
     sk.sk_rehash_bound_dev()
+    sk.sk_dst_cache = None
     return 0
 
 

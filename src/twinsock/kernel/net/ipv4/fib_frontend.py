@@ -113,6 +113,8 @@ def fib_newroute(net: Net, cfg: FibConfig) -> int:
 def fib_delroute(net: Net, cfg: FibConfig) -> int:
     """Delete the first route that matches, `ip route del`: 0 or -ESRCH."""
     fib = net.ipv4.fib
+    if cfg.dst_len > 32:
+        return -EINVAL
     return -ESRCH if fib is None else fib.delete(cfg)
 
 

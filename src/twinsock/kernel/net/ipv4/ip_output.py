@@ -454,11 +454,15 @@ def ip_append_data(sk: InetSock, cork: InetCork, data: bytes, transhdrlen: int, 
     cork.length += len(data)
     cork.chunks.append(data)
     headerlen = 20 + len(cork.opt)
-    cork.truesize = datagram_truesize(cork.length, cork.fragsize, headerlen, cork.gso_size)
+    if len(cork.chunks) > 1 and cork.dst is not None and cork.dst.dev.is_loopback() and cork.length <= cork.fragsize - headerlen:
+        cork.truesize += len(data)  # a device that gathers: what comes later lies in pages
+    else:
+        cork.truesize = datagram_truesize(cork.length, cork.fragsize, headerlen, cork.gso_size)
     if cork.length > cork.fragsize - headerlen and not cork.gso_size:
         start = last_piece_at(cork.length, (cork.fragsize - headerlen) & ~7, cork.fragsize - headerlen)
         if cork.length - len(data) <= start and pieces_exceed(sk, datagram_pieces(start, cork.fragsize, headerlen)):
             ip_flush_pending_frames(cork)
+            sk.sk_net.ip_statistics[IPSTATS_MIB_OUTDISCARDS] += 1
             return -ENOBUFS
     return 0
 
@@ -489,7 +493,9 @@ def _check_size(sk: InetSock, cork: InetCork, more: int) -> int:
 
 def datagram_truesize(length: int, mtu: int, headerlen: int, gso_size: int) -> int:
     """Return what the buffers of a datagram of `length` bytes behind the IP header are charged, one buffer per fragment."""
-    if gso_size or length + headerlen <= mtu:
+    if gso_size:  # headers in the head, data in pages
+        return skb_head_truesize(28 + 31) + length - 8
+    if length + headerlen <= mtu:
         return _buffer_truesize(length + headerlen)
     start = last_piece_at(length, (mtu - headerlen) & ~7, mtu - headerlen)
     return datagram_pieces(start, mtu, headerlen) + _buffer_truesize(length - start + headerlen)

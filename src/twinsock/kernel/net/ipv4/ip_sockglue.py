@@ -419,7 +419,7 @@ def _get_int(sk: InetSock, optname: int) -> tuple[bool, int]:
     if optname == in_.IP_LOCAL_PORT_RANGE:
         return True, sk.local_port_range
     if optname == in_.IP_PROTOCOL:
-        return True, sk.sk_num if sk.sk_type == SOCK_RAW else 0
+        return True, sk.sk_num  # Linux: the number that is the protocol of raw sockets alone
     if optname == in_.IP_ROUTER_ALERT:
         return True, 1 if sk.inet_test_bit(f.INET_FLAGS_RTALERT) else 0
     return False, 0

@@ -67,8 +67,8 @@ from twinsock.uapi.icmp import (
 )
 from twinsock.uapi.in_ import IP_PMTUDISC_DONT, IPPROTO_ICMP
 from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_MULTICAST
-from twinsock.uapi.snmp import IPSTATS_MIB_OUTNOROUTES
-from twinsock.uapi.socket import AF_INET, AF_UNSPEC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_TRUNC
+from twinsock.uapi.snmp import IPSTATS_MIB_OUTDISCARDS, IPSTATS_MIB_OUTNOROUTES
+from twinsock.uapi.socket import AF_INET, AF_UNSPEC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_OOB, MSG_PROBE, MSG_TRUNC
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 from twinsock.wire.icmp import ICMP_HEADER_LEN, Icmphdr
 
@@ -359,12 +359,15 @@ def ping_v4_sendmsg(task: Task, sk: PingSock, msg: Msghdr) -> int:
     if rt.type == RTN_BROADCAST and not sk.sock_flag(SOCK_BROADCAST):
         return -EACCES
     header = msg.take(ICMP_HEADER_LEN)
+    if msg.flags & MSG_PROBE:
+        return length
     cork = InetCork()
     err = ip_append_data(sk, cork, msg.take(length - ICMP_HEADER_LEN), ICMP_HEADER_LEN, ipc, rt)
     if err == -EMSGSIZE:
         ip_local_error(sk, EMSGSIZE, fl4.daddr, sk.sk_dport, rt.get_mtu())
     if not err:
         err = sock_alloc_send_pskb(task, sk, bool(msg.flags & MSG_DONTWAIT))
+        net.ip_statistics[IPSTATS_MIB_OUTDISCARDS] += err != 0
     if err:
         return err
     skb = ip_make_pending_skb(sk, cork, fl4)

@@ -64,7 +64,6 @@ from twinsock.uapi.errno import (
     EFAULT,
     EINVAL,
     EMSGSIZE,
-    ENETUNREACH,
     ENOBUFS,
     ENOIOCTLCMD,
     ENOPROTOOPT,
@@ -73,8 +72,8 @@ from twinsock.uapi.errno import (
 from twinsock.uapi.icmp import ICMP_FILTER
 from twinsock.uapi.in_ import IPPROTO_ICMP, IPPROTO_RAW, IPPROTO_UDP
 from twinsock.uapi.rtnetlink import RTN_BROADCAST, RTN_MULTICAST
-from twinsock.uapi.snmp import IPSTATS_MIB_OUTDISCARDS, IPSTATS_MIB_OUTNOROUTES
-from twinsock.uapi.socket import AF_INET, AF_UNSPEC, MSG_DONTROUTE, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_MORE, MSG_OOB, MSG_TRUNC
+from twinsock.uapi.snmp import IPSTATS_MIB_OUTDISCARDS
+from twinsock.uapi.socket import AF_INET, AF_UNSPEC, MSG_DONTROUTE, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_MORE, MSG_OOB, MSG_PROBE, MSG_TRUNC
 from twinsock.uapi.sockios import SIOCINQ, SIOCOUTQ
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED
 from twinsock.wire import ip as wire_ip
@@ -258,7 +257,7 @@ def raw_sendmsg(task: Task, sk: RawSock, msg: Msghdr) -> int:
         return -EOPNOTSUPP
     hdrincl = sk.inet_test_bit(INET_FLAGS_HDRINCL)
     daddr = sk.sk_daddr
-    if msg.name is not None:
+    if msg.name:
         if len(msg.name) < 16:
             return -EINVAL
         if msg.name[0] | msg.name[1] << 8 not in (AF_INET, AF_UNSPEC):
@@ -277,6 +276,8 @@ def raw_sendmsg(task: Task, sk: RawSock, msg: Msghdr) -> int:
         ipc.opt = sk.inet_opt
     if ipc.opt and hdrincl:
         return -EINVAL
+    if not hdrincl and sk.sk_protocol == IPPROTO_ICMP and length < 2:
+        return -EFAULT  # raw_probe_proto_opt(): type and code are part of the flow
     err, rt, fl4 = _raw_route(sk, msg, ipc, daddr, hdrincl)
     if rt is None:
         return err
@@ -307,8 +308,6 @@ def _raw_route(sk: RawSock, msg: Msghdr, ipc: IpcmCookie, daddr: int, hdrincl: b
     fl4.tos = ipc.tos if ipc.tos >= 0 else sk.tos
     err, rt = ip_route_output_flow(net, fl4, sk)
     if err or rt is None:
-        if err == -ENETUNREACH:
-            net.ip_statistics[IPSTATS_MIB_OUTNOROUTES] += 1
         return err, None, fl4
     if rt.type == RTN_BROADCAST and not sk.sock_flag(SOCK_BROADCAST):
         return -EACCES, None, fl4
@@ -317,6 +316,8 @@ def _raw_route(sk: RawSock, msg: Msghdr, ipc: IpcmCookie, daddr: int, hdrincl: b
 
 def _raw_append(sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtable, ipc: IpcmCookie) -> int:
     cork = sk.cork
+    if msg.flags & MSG_PROBE:
+        return 0
     if cork.dst is None:
         sk.cork_fl4 = fl4
     mtu = cork.fragsize or (rt.get_mtu() if ip_sk_use_pmtu(sk.pmtudisc) else rt.dev.mtu)
@@ -324,6 +325,7 @@ def _raw_append(sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtable, ipc: IpcmCook
     if err == -EMSGSIZE:
         ip_local_error(sk, EMSGSIZE, fl4.daddr, sk.sk_dport, mtu - len(ipc.opt or b""))
     if not err and sk.sk_wmem_alloc > 2 * sk.sk_sndbuf:
+        sk.sk_net.ip_statistics[IPSTATS_MIB_OUTDISCARDS] += 1
         err = -ENOBUFS  # Linux: without a transport header nobody waits, and no pending error is fetched
     if err:
         ip_flush_pending_frames(cork)
@@ -347,12 +349,16 @@ def raw_send_hdrinc(task: Task, sk: RawSock, fl4: Flowi4, msg: Msghdr, rt: Rtabl
         return -EMSGSIZE
     if length < wire_ip.IP_HEADER_LEN:
         return -EINVAL
+    if msg.flags & MSG_PROBE:
+        return 0
     err = sock_alloc_send_pskb(task, sk, bool(msg.flags & MSG_DONTWAIT))
     if err:
+        net.ip_statistics[IPSTATS_MIB_OUTDISCARDS] += 1
         return err
     data = msg.take(length)
     header_len = (data[0] & 15) * 4
     if header_len > length or header_len < wire_ip.IP_HEADER_LEN:
+        net.ip_statistics[IPSTATS_MIB_OUTDISCARDS] += 1
         return -EINVAL
     skb = SkBuff(data)
     skb.truesize = skb_head_truesize(length + 31)

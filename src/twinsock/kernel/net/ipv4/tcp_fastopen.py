@@ -273,7 +273,7 @@ class TcpFastopen(TcpFastopenOps):
         sock = sk.sk_socket
         assert sock is not None
         flags = O_NONBLOCK if msg.flags & MSG_DONTWAIT else 0
-        err = inet_stream_connect_locked(task, sock, sk, None if deferred else name, flags, True)
+        err = inet_stream_connect_locked(task, sock, sk, None if deferred else msg.name, flags, True)
         copied = fo.copied
         msg.offset += copied
         if sk.fastopen_req is fo:

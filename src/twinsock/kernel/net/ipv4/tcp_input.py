@@ -283,6 +283,7 @@ def ack_drop_reason(result: int) -> str:
 
 def _predicted(sk: TcpSock, skb: TcpSkb, th: Tcphdr) -> bool:
     """Tell whether the segment is what header prediction expects."""
+    # Twin: D-tcp-9: Linux also looks at the memory that is free.
     if th.flags & (TCPHDR_SYN | TCPHDR_RST | TCPHDR_FIN | TCPHDR_URG | TCPHDR_ECE | TCPHDR_CWR) or not th.flags & TCPHDR_ACK:
         return False
     if skb.seq != sk.rcv_nxt or after(skb.ack_seq, sk.snd_nxt) or th.window != sk.pred_wnd:

@@ -44,8 +44,8 @@ from twinsock.uapi.errno import (
 )
 from twinsock.uapi.in_ import INADDR_BROADCAST, IPPROTO_UDPLITE
 from twinsock.uapi.rtnetlink import RT_SCOPE_LINK, RTN_BROADCAST
-from twinsock.uapi.snmp import IPSTATS_MIB_OUTNOROUTES, UDP_MIB_OUTDATAGRAMS, UDP_MIB_SNDBUFERRORS
-from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNSPEC, MSG_DONTROUTE, MSG_DONTWAIT, MSG_MORE, MSG_OOB, MSG_ZEROCOPY
+from twinsock.uapi.snmp import IPSTATS_MIB_OUTDISCARDS, IPSTATS_MIB_OUTNOROUTES, UDP_MIB_OUTDATAGRAMS, UDP_MIB_SNDBUFERRORS
+from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNSPEC, MSG_DONTROUTE, MSG_DONTWAIT, MSG_MORE, MSG_OOB, MSG_PROBE, MSG_ZEROCOPY
 from twinsock.uapi.sockios import SIOCINQ, SIOCOUTQ
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 from twinsock.wire.udp import UDP_HEADER_LEN, Udphdr
@@ -336,12 +336,15 @@ def _append(task: Task, sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int,
 def _append_and_send(
     task: Task, sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc: IpcmCookie, rt: Rtable, cork: UdpCork, corked: bool
 ) -> int:
+    if msg.flags & MSG_PROBE:
+        return 0  # Linux: ip_make_skb() and ip_append_data() go no further
     mtu = cork.fragsize or (rt.get_mtu() if ip_sk_use_pmtu(sk.pmtudisc) else rt.dev.mtu)
     err = ip_append_data(sk, cork, msg.take(length), transhdrlen, ipc, rt)
     if err == -EMSGSIZE:
         ip_local_error(sk, EMSGSIZE, cork.daddr4, sk.sk_dport, mtu - len(ipc.opt or b""))
     if not err and transhdrlen:
         err = sock_alloc_send_pskb(task, sk, bool(msg.flags & MSG_DONTWAIT))
+        sk.sk_net.ip_statistics[IPSTATS_MIB_OUTDISCARDS] += err != 0
     if err:
         udp_drop_cork(sk, cork)
         return err

@@ -55,7 +55,7 @@ class UdpDiag(InetDiagHandler):
     def fill_info(self, sk: SockCommon, msg: InetDiagMsg, ext: int, net_admin: bool) -> None:
         """Add the queues."""
         if isinstance(sk, Sock):
-            msg.rqueue, msg.wqueue = sk.sk_rmem_alloc, sk.sk_wmem_alloc
+            msg.rqueue, msg.wqueue = sk.sk_rmem_alloc - sk.forward_deficit, sk.sk_wmem_alloc
 
     def destroy(self, req: NetlinkRequest, sk: SockCommon) -> int:
         """Disconnect the socket with ECONNABORTED (udp_abort); RAW sockets too (raw_abort)."""

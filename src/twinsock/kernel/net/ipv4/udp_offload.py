@@ -61,7 +61,7 @@ def udp_rcv_segment(skb: SkBuff) -> list[SkBuff]:
         piece.len = min(size, skb.len - at)
         piece.gso_size = 0
         piece.gso_segs = 0
-        piece.truesize = skb_head_truesize(piece.len + 28 + 64)
+        piece.truesize = skb_head_truesize(28 + 31) + piece.len  # headers in the head, data in a page
         piece.ipi_ifindex = skb.ipi_ifindex
         segments.append(piece)
         at += size

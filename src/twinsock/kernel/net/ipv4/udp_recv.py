@@ -25,6 +25,7 @@ from twinsock.kernel.net.ipv4.ip_cmsg import ip_cmsg_recv, ip_recv_error
 from twinsock.kernel.net.ipv4.udp import UdpInput, UdpSock, udp_mib
 from twinsock.kernel.net.ipv4.udp_options import udp_getsockopt, udp_setsockopt
 from twinsock.uapi.errno import EAGAIN, ENOBUFS, ENOMEM
+from twinsock.uapi.fcntl import O_NONBLOCK
 from twinsock.uapi.in_ import IPPROTO_UDP
 from twinsock.uapi.snmp import UDP_MIB_INCSUMERRORS, UDP_MIB_INDATAGRAMS, UDP_MIB_INERRORS
 from twinsock.uapi.socket import MSG_DONTWAIT, MSG_ERRQUEUE, MSG_PEEK, MSG_TRUNC
@@ -192,7 +193,8 @@ def udp_poll(file: File, sock: Socket, wait: PollTable | None) -> int:
         return mask
     if sk.reader_queue:
         mask |= 0x1 | 0x40
-    if mask & 0x40 and not sk.sk_shutdown & RCV_SHUTDOWN and first_packet_length(sk) == -1:
+    blocks = not file.f_flags & O_NONBLOCK  # only a blocking reader must be sure of what it will find
+    if mask & 0x40 and blocks and not sk.sk_shutdown & RCV_SHUTDOWN and first_packet_length(sk) == -1:
         mask &= ~(0x1 | 0x40)
     return mask
 

@@ -365,18 +365,24 @@ def ip6_append_data(sk: InetSock, cork: InetCork, data: bytes, transhdrlen: int,
     cork.length += len(data)
     cork.chunks.append(data)
     headerlen = IP6_HEADER_LEN + len(cork.opt)
+    if len(cork.chunks) > 1 and cork.dst.dev.is_loopback() and cork.length <= cork.fragsize - headerlen:
+        cork.truesize += len(data)
+        return 0
     cork.truesize = _datagram6_truesize(cork.length, cork.fragsize, headerlen, cork.gso_size)
     if cork.length > cork.fragsize - headerlen and not cork.gso_size:
         room = (cork.fragsize - headerlen - 8) & ~7
         start = last_piece_at(cork.length, room, room)
         if cork.length - len(data) <= start and pieces_exceed(sk, start // room * skb_head_truesize(room + headerlen + 8 + 31)):
             ip_flush_pending_frames(cork)
+            sk.sk_net.ip6_statistics[IPSTATS_MIB_OUTDISCARDS] += 1
             return -ENOBUFS
     return 0
 
 
 def _datagram6_truesize(length: int, mtu: int, headerlen: int, gso_size: int) -> int:
-    if gso_size or length + headerlen <= mtu:
+    if gso_size:
+        return skb_head_truesize(79) + length - 8
+    if length + headerlen <= mtu:
         size = length + headerlen
         return skb_head_truesize(size + 31) if size + 31 < 16064 else skb_head_truesize(79) + size - 48
     room = (mtu - headerlen - 8) & ~7

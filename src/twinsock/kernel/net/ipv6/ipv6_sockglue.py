@@ -303,6 +303,7 @@ def _set_pktinfo(sk: InetSock, np: Ipv6Pinfo, optval: bytes | None, optlen: int)
 
 def _set_pktoptions(task: Task, sk: InetSock, np: Ipv6Pinfo, optval: bytes | None, optlen: int) -> int:
     """IPV6_2292PKTOPTIONS: control messages that hold for every packet."""
+    # Twin: D-ip-9: their memory is not charged.
     if optlen == 0:
         np.hopopt = np.dst0opt = np.srcrt = np.dst1opt = b""
         return 0

@@ -29,7 +29,8 @@ from twinsock.kernel.net.ipv6.route import Flowi6, ip6_dst_lookup_flow
 from twinsock.uapi.errno import EADDRNOTAVAIL, EAFNOSUPPORT, EDESTADDRREQ, EINVAL, ENODEV, ENOENT
 from twinsock.uapi.icmpv6 import ICMPV6_ECHO_REQUEST
 from twinsock.uapi.in6 import IPPROTO_ICMPV6
-from twinsock.uapi.socket import AF_INET6, MSG_DONTWAIT
+from twinsock.uapi.snmp import IPSTATS_MIB_OUTDISCARDS
+from twinsock.uapi.socket import AF_INET6, MSG_DONTWAIT, MSG_PROBE
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 from twinsock.wire.icmp import ICMP_HEADER_LEN
 from twinsock.wire.icmp6 import Icmp6hdr
@@ -178,12 +179,15 @@ def ping_v6_sendmsg(task: Task, sk: PingSock, msg: Msghdr) -> int:
     if rt is None:
         return err
     header = msg.take(ICMP_HEADER_LEN)
+    if msg.flags & MSG_PROBE:
+        return length
     ipc6.ipc.tos = ipc6.tclass
     cork = InetCork()
     dontfrag = sk.inet_test_bit(INET_FLAGS_DONTFRAG) if ipc6.dontfrag < 0 else ipc6.dontfrag > 0
     err = ip6_append_data(sk, cork, msg.take(length - ICMP_HEADER_LEN), ICMP_HEADER_LEN, ipc6.ipc, rt, dontfrag)
     if not err:
         err = sock_alloc_send_pskb(task, sk, bool(msg.flags & MSG_DONTWAIT))
+        sk.sk_net.ip6_statistics[IPSTATS_MIB_OUTDISCARDS] += err != 0
     if err:
         return err
     skb = ip6_make_pending_skb(sk, cork, fl6)

@@ -53,15 +53,16 @@ from twinsock.uapi.errno import (
     EOPNOTSUPP,
 )
 from twinsock.uapi.icmpv6 import ICMPV6_PKT_TOOBIG
-from twinsock.uapi.in6 import IPPROTO_ICMPV6
+from twinsock.uapi.in6 import IPPROTO_ICMPV6, IPPROTO_MH
 from twinsock.uapi.in_ import IPPROTO_IPV6, IPPROTO_RAW, IPPROTO_UDP
 from twinsock.uapi.snmp import (
     IPSTATS_MIB_INHDRERRORS,
     IPSTATS_MIB_INRECEIVES,
     IPSTATS_MIB_INTRUNCATEDPKTS,
+    IPSTATS_MIB_OUTDISCARDS,
     IPSTATS_MIB_OUTREQUESTS,
 )
-from twinsock.uapi.socket import AF_INET6, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_MORE, MSG_OOB, MSG_TRUNC
+from twinsock.uapi.socket import AF_INET6, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_MORE, MSG_OOB, MSG_PROBE, MSG_TRUNC
 from twinsock.uapi.tcp import TCP_CLOSE, TCP_ESTABLISHED
 from twinsock.wire import ip6 as wire_ip6
 from twinsock.wire.l4 import csum_fold, ones_sum, pseudo_sum6
@@ -232,6 +233,8 @@ def _check_bind(sk: Raw6Sock, addr: bytes, saddr: bytes) -> int:
 
 # Sending
 
+_PROBED: Final[dict[int, int]] = {IPPROTO_ICMPV6: 2, IPPROTO_MH: 4}  # bytes of a message that are looked at before it is routed
+
 
 def rawv6_sendmsg(task: Task, sk: Raw6Sock, msg: Msghdr) -> int:
     """Send a payload, or with IPV6_HDRINCL a packet: bytes or -errno."""
@@ -270,6 +273,8 @@ def rawv6_sendmsg(task: Task, sk: Raw6Sock, msg: Msghdr) -> int:
         err = ip6_datagram_send_ctl(task, sk, msg.control, ipc6)
         if err:
             return err
+    if not sk.inet_test_bit(INET_FLAGS_HDRINCL) and length < _PROBED.get(fl6.proto, 0):
+        return -EFAULT  # rawv6_probe_proto_opt(): what begins the message is part of the flow
     err, rt = _raw6_route(sk, ipc6, fl6)
     if rt is None:
         return err
@@ -301,8 +306,11 @@ def rawv6_send_hdrinc(task: Task, sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt
         return -EMSGSIZE
     if length < wire_ip6.IP6_HEADER_LEN:
         return -EINVAL
+    if msg.flags & MSG_PROBE:
+        return 0
     err = sock_alloc_send_pskb(task, sk, bool(msg.flags & MSG_DONTWAIT))
     if err:
+        sk.sk_net.ip6_statistics[IPSTATS_MIB_OUTDISCARDS] += 1
         return err
     skb = SkBuff(msg.take(length))
     skb.truesize = skb_head_truesize(length + 47)
@@ -327,6 +335,8 @@ def _raw6_append(sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt6Info, ipc6: Ipcm
     np = sk.pinet6
     assert np is not None
     cork: InetCork = sk.cork
+    if msg.flags & MSG_PROBE:
+        return 0
     if cork.dst is None:
         sk.fl6 = fl6
         sk.hlimit = ipc6.hlimit
@@ -338,6 +348,7 @@ def _raw6_append(sk: Raw6Sock, msg: Msghdr, fl6: Flowi6, rt: Rt6Info, ipc6: Ipcm
     if err == -EMSGSIZE and not dontfrag:
         ipv6_local_error(sk, EMSGSIZE, fl6.daddr, 0, rt.get_mtu() - len(cork.opt))
     if not err and sk.sk_wmem_alloc > 2 * sk.sk_sndbuf:
+        sk.sk_net.ip6_statistics[IPSTATS_MIB_OUTDISCARDS] += 1
         err = -ENOBUFS
     if err:
         ip_flush_pending_frames(cork)

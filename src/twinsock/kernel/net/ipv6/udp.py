@@ -44,8 +44,8 @@ from twinsock.kernel.net.ipv6.ipv6_sockglue import ipv6_getsockopt, ipv6_setsock
 from twinsock.kernel.net.ipv6.route import Flowi6, Rt6Info, ip6_dst_lookup_flow
 from twinsock.uapi.errno import EAFNOSUPPORT, EDESTADDRREQ, EINVAL, EMSGSIZE, ENETUNREACH, ENOBUFS
 from twinsock.uapi.in_ import IPPROTO_UDP, IPPROTO_UDPLITE
-from twinsock.uapi.snmp import UDP_MIB_OUTDATAGRAMS, UDP_MIB_SNDBUFERRORS
-from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNSPEC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_MORE, MSG_ZEROCOPY
+from twinsock.uapi.snmp import IPSTATS_MIB_OUTDISCARDS, IPSTATS_MIB_OUTREQUESTS, UDP_MIB_OUTDATAGRAMS, UDP_MIB_SNDBUFERRORS
+from twinsock.uapi.socket import AF_INET, AF_INET6, AF_UNSPEC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_MORE, MSG_PROBE, MSG_ZEROCOPY
 from twinsock.uapi.tcp import TCP_ESTABLISHED
 from twinsock.wire.ip6 import IP6_HEADER_LEN
 from twinsock.wire.udp import UDP_HEADER_LEN
@@ -186,8 +186,8 @@ def udpv6_sendmsg(task: Task, sk: UdpSock, msg: Msghdr) -> int:
             return -EDESTADDRREQ
         dest.addr = sk.sk_v6_daddr
     if dest.addr[:12] == MAPPED_PREFIX:
-        if dest.family:
-            msg.name = AF_INET.to_bytes(2, "little") + dest.port.to_bytes(2, "big") + dest.addr[12:16] + bytes(8)
+        port = dest.port if dest.family else sk.sk_dport
+        msg.name = AF_INET.to_bytes(2, "little") + port.to_bytes(2, "big") + dest.addr[12:16] + bytes(8)
         return -ENETUNREACH if sk.sk_ipv6only else udp_sendmsg(task, sk, msg)
     length = msg.remaining()
     if pending is not None:
@@ -264,7 +264,7 @@ def _route6(sk: UdpSock, ipc6: Ipcm6, dest: _Dest6, connected: bool) -> tuple[in
     fl6.uid = sk.sk_uid
     if connected:
         held = sk_dst_check(sk)
-        if isinstance(held, Rt6Info) and np.daddr_cache == fl6.daddr:
+        if isinstance(held, Rt6Info) and np.daddr_cache == fl6.daddr and fl6.oif in (0, held.dev.ifindex):
             return 0, held, fl6
     err, rt = ip6_dst_lookup_flow(sk.sk_net, fl6, sk)
     if rt is not None and connected:
@@ -285,6 +285,8 @@ def _append6(task: Task, sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int
 
 
 def _append_and_send6(task: Task, sk: UdpSock, msg: Msghdr, length: int, transhdrlen: int, ipc6: Ipcm6, rt: Rt6Info, cork: UdpCork6) -> int:
+    if msg.flags & MSG_PROBE:
+        return 0
     err = ip6_append_data(sk, cork, msg.take(length), transhdrlen, ipc6.ipc, rt, cork.dontfrag)
     if err == -EMSGSIZE:
         mtu = min(rt.get_mtu(), 0xFFFF + IP6_HEADER_LEN) - len(cork.opt)
@@ -294,6 +296,7 @@ def _append_and_send6(task: Task, sk: UdpSock, msg: Msghdr, length: int, transhd
             ipv6_local_error(sk, EMSGSIZE, cork.fl6.daddr, cork.dport, mtu)
     if not err and transhdrlen:
         err = sock_alloc_send_pskb(task, sk, bool(msg.flags & MSG_DONTWAIT))
+        sk.sk_net.ip6_statistics[IPSTATS_MIB_OUTDISCARDS] += err != 0
     if err:
         udp_drop_cork(sk, cork)
         return err
@@ -319,6 +322,7 @@ def udp_v6_push_cork(sk: UdpSock, cork: UdpCork6) -> int:
     if skb.gso_size:
         err = udp_check_gso(skb, hdr.header_len() + UDP_HEADER_LEN, fragsize, sk.no_check6_tx != 0, sk.is_udplite)
         if err:
+            sk.sk_net.ip6_statistics[IPSTATS_MIB_OUTREQUESTS] += 1  # Linux: counted when the packet was made
             kfree_skb(skb)
             return err
     skb.h = udp_header(sk, skb.len, cork.dport)

@@ -228,11 +228,11 @@ def _tell_peer(sk: UnixSock, peer: UnixSock, embrion: bool) -> None:
 
 
 def _has_unread(sk: UnixSock) -> bool:
-    """Tell whether something is lost; an urgent byte read already does not count."""
+    """Tell whether something is lost; a first message without bytes, as of an urgent byte that was read, does not count."""
     queue = sk.receive_queue
     if not queue:
         return False
-    return not (sk.sk_type == SOCK_STREAM and len(queue) == 1 and not unix_skb_len(queue[0]))
+    return len(queue) > 1 or unix_skb_len(queue[0]) > 0
 
 
 # Connections
