@@ -5,9 +5,8 @@ devices have no clock, so that hardware stamps are never made."""
 
 from __future__ import annotations
 
-from collections import deque
-
 from twinsock.kernel.net.core.skbuff import SkBuff, SockExtendedErr
+from twinsock.kernel.net.core.sock_mem import sock_queue_err_skb
 from twinsock.uapi.errno import ENOMSG
 from twinsock.uapi.errqueue import SO_EE_ORIGIN_TIMESTAMPING
 from twinsock.uapi.if_ import ETH_P_IP, ETH_P_IPV6
@@ -58,6 +57,7 @@ def skb_tstamp_tx(skb: SkBuff, kind: int) -> None:
     note = SkBuff(_link_bytes(skb))
     note.dev = skb.dev
     note.nh4, note.nh6 = skb.nh4, skb.nh6
+    note.truesize = skb.truesize
     queue_stamp(sk, note, kind, skb.tskey)
 
 
@@ -70,10 +70,7 @@ def queue_stamp(sk: Sock, note: SkBuff, kind: int, key: int, ttl: int = -1) -> N
     note.tstamp_ns = clock.now_ns + clock.realtime_offset_ns
     note.ee = SockExtendedErr(ENOMSG, SO_EE_ORIGIN_TIMESTAMPING, 0, 0, kind, key)
     note.ee.opt_stats = bool(stats)
-    if sk.sk_error_queue is None:
-        sk.sk_error_queue = deque()
-    sk.sk_error_queue.append(note)
-    sk.sk_error_report()
+    sock_queue_err_skb(sk, note)
 
 
 def _link_bytes(skb: SkBuff) -> bytes:
