@@ -188,9 +188,15 @@ def test_an_unbound_socket_in_a_message_is_left_over_with_a_hint() -> None:
             sock = socket.socket()
             socket.send_fds(ours, [b"x"], [sock.fileno()])
             sock.close()
-            field = count_until(lambda fields: fields["sockets used"]["unaccounted"] == 1)["sockets used"]
+            hint = "SCM_RIGHTS"
+
+            def settled(fields: dict[str, dict[str, Any]]) -> bool:
+                used = fields["sockets used"]
+                return used["unaccounted"] == 1 and hint in used["hints"][0]  # not "it changed while the sockets were counted"
+
+            field = count_until(settled)["sockets used"]
             assert field["unaccounted"] == 1
-            assert "SCM_RIGHTS" in field["hints"][0]
+            assert hint in field["hints"][0]
 
     run_in_netns(body)
 

@@ -28,7 +28,12 @@ def up(*command: str, cwd: Path | None = None) -> Iterator["subprocess.Popen[str
     """Run `twinsock up` until the block ends."""
     env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     full = [sys.executable, "-m", "twinsock", "up", "--tap", "twin0", "--address", f"{TWIN}/24", "--", *command]
-    with subprocess.Popen(full, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+
+    def heed_sigint() -> None:  # which a shell has its background jobs ignore
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(full, cwd=cwd, env=env, text=True, preexec_fn=heed_sigint, **pipes) as process:
         try:
             yield process
         finally:

@@ -1,32 +1,30 @@
 """A simulated host behind a TAP device of the real kernel, `twinsock up`: programs of this machine talk to it, and it to them.
 
-The device lives as long as the process: nothing is left behind when it ends. Frames go one by one, a segment each; checksums are whole
-in both directions. Left out: the kernel's segmentation offload."""
+The device lives as long as the process: nothing is left behind when it ends."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import socket
 import struct
 
-from twinsock.kernel.drivers.switch import segments_of
-from twinsock.kernel.drivers.tap import TunDevice, TunWire
+from twinsock.kernel.drivers.tap import TunDevice
 from twinsock.kernel.kernel import Kernel
 from twinsock.kernel.net.core.dev import dev_open, register_netdevice
-from twinsock.kernel.net.core.skbuff import SkBuff
 from twinsock.kernel.net.ipv4.devinet import InIfaddr, inet_insert_ifa
 from twinsock.kernel.net.ipv4.fib_frontend import fib_newroute
 from twinsock.kernel.net.ipv4.fib_table import FibConfig
+from twinsock.runtime.tap_bridge import TapLinks
 
 _TUNSETIFF = 0x400454CA
-_IFF_TAP, _IFF_NO_PI = 0x2, 0x1000
+_TUNSETOFFLOAD = 0x400454D0
+_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x2, 0x1000, 0x4000
+_OFFLOADS = 0x1 | 0x2 | 0x4  # checksums, TSO over IPv4 and IPv6
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK = 0x8913, 0x8914, 0x8916, 0x891C
 _IFF_UP = 1
-_FRAME_MAX = 65536
-_BATCH = 64  # frames that are taken in one go
-_READ, _WRITE = os.read, os.write
 
 
 class TapError(Exception):
@@ -51,10 +49,11 @@ def outer_address(address: int, length: int) -> int:
     return base + 1 if address != base + 1 else base + 2
 
 
-class Tap(TunWire):
+class Tap(TapLinks):
     """Both ends: the descriptor of the real device, and the simulated host's interface."""
 
     def __init__(self, kernel: Kernel, name: str, network: str) -> None:
+        super().__init__()
         address, length = parse_network(network)
         self.outer = outer_address(address, length)
         self.fd = _open(name)
@@ -63,9 +62,9 @@ class Tap(TunWire):
         except OSError as error:
             os.close(self.fd)
             raise TapError(f"{name}: cannot be configured: {error.strerror}") from None
-        self.lost = 0  # frames that the kernel would not take
         net = kernel.init_net
         self.dev = TunDevice(net, "eth0", self, ethernet=True)
+        self.attach(self.dev, self.fd, offload=True)
         err = register_netdevice(self.dev) or inet_insert_ifa(self.dev, InIfaddr(address, length)) or dev_open(self.dev)
         if not err:
             route = FibConfig(0, 0)
@@ -74,29 +73,13 @@ class Tap(TunWire):
         if err:
             raise TapError(f"{name}: the simulated host's interface: {os.strerror(-err)}")
 
-    def transmit(self, dev: TunDevice, skb: SkBuff) -> None:
-        """Write what the simulated host sends."""
-        for piece in segments_of(skb):
-            try:
-                _WRITE(self.fd, dev.frame(piece))
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.ENOBUFS, errno.EIO):
-                    raise
-                self.lost += 1
-
-    def receive(self) -> bool:
-        """Take in what has arrived; tell whether there was anything."""
-        for count in range(_BATCH):
-            try:
-                frame = _READ(self.fd, _FRAME_MAX)
-            except BlockingIOError:
-                return count > 0
-            self.dev.deliver(frame)
-        return True
+    def receive(self) -> None:
+        """Take in what has arrived."""
+        self.read(self.links[0])
 
 
 def _open(name: str) -> int:
-    """Make the device. Raises TapError."""
+    """Make the device with a header that lets a packet stand for several. Raises TapError."""
     if not 0 < len(name.encode()) < 16 or "/" in name or " " in name:
         raise TapError(f"{name!r}: the name of a device has 15 characters at most, and neither blanks nor slashes")
     try:
@@ -104,7 +87,7 @@ def _open(name: str) -> int:
     except OSError as error:
         raise TapError(f"/dev/net/tun: {error.strerror}") from None
     try:
-        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI))
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR))
     except OSError as error:
         os.close(fd)
         why = {
@@ -113,6 +96,8 @@ def _open(name: str) -> int:
             errno.EINVAL: "exists and is no TAP device",
         }
         raise TapError(f"{name}: {why.get(error.errno or 0, error.strerror)}") from None
+    with contextlib.suppress(OSError):
+        fcntl.ioctl(fd, _TUNSETOFFLOAD, _OFFLOADS)
     return fd
 
 

@@ -26,6 +26,7 @@ _GSO_TCPV4, _GSO_TCPV6, _GSO_ECN = 1, 4, 0x80
 _TCP_CHECK_OFFSET = 16
 _READ_SIZE = 65536 + 256
 _BATCH = 64  # packets taken from a device before programs have a turn
+_READ, _WRITE = os.read, os.write  # as they are before a program's calls are the twin's
 _LOOK_NS = 200_000  # how often a busy twin looks outside
 
 
@@ -38,62 +39,35 @@ class _Link:
         self.offload = offload
 
 
-class TapBridge(TunWire, Outside):
-    """Moves the time of a simulation as the real one passes, and packets between devices of the twin and of the machine."""
+class TapLinks(TunWire):
+    """Moves packets between devices of the twin and of the machine."""
 
-    def __init__(self, baton: Baton) -> None:
-        self.clock = baton.clock
+    def __init__(self) -> None:
         self.links: list[_Link] = []
         self.prng = Prng(1)
         self.loss_in = 0  # of a million packets that come in, how many are lost
         self.lost_in = 0
         self.refused = 0  # packets that the machine did not take
-        self.origin_ns = time.monotonic_ns() - self.clock.now_ns
-        self.looked_ns = 0
-        baton.outside = self
 
     def attach(self, dev: TunDevice, fd: int, offload: bool = False) -> None:
         """Join a device to a descriptor of /dev/net/tun, which the caller closes in the end."""
         os.set_blocking(fd, False)
         self.links.append(_Link(dev, fd, offload))
 
-    # Time
+    def catch_up(self) -> None:
+        """Move time to now, for who keeps it in step with the real one."""
 
-    def idle(self, baton: Baton) -> bool:
-        """Wait for the next timer or packet and let it happen."""
-        due = self.clock.next_event_ns()
-        wait = 1.0 if due < 0 else max(due - self._now(), 0) / 1e9
-        self._take(min(wait, 1.0))
-        return True
-
-    def look(self, baton: Baton) -> None:
-        """Catch up while programs are busy."""
-        if self._now() - self.looked_ns > _LOOK_NS:
-            self._take(0)
-
-    def _now(self) -> int:
-        return time.monotonic_ns() - self.origin_ns
-
-    def _take(self, wait: float) -> None:
-        ready = select.select([link.fd for link in self.links], [], [], wait)[0]
-        self.clock.advance_to(self._now())
-        for link in self.links:
-            if link.fd in ready:
-                self._read(link)
-        self.looked_ns = self._now()
-
-    # Packets
-
-    def _read(self, link: _Link) -> None:
+    def read(self, link: _Link) -> None:
+        """Take in what has arrived."""
         for _ in range(_BATCH):
             try:
-                data = os.read(link.fd, _READ_SIZE)
+                data = _READ(link.fd, _READ_SIZE)
             except BlockingIOError:
                 return
             if self.loss_in and self.prng.below(1_000_000) < self.loss_in:
                 self.lost_in += 1
                 continue
-            self.clock.advance_to(self._now())
+            self.catch_up()
             if link.offload:
                 self._deliver(link.dev, data)
             else:
@@ -118,10 +92,48 @@ class TapBridge(TunWire, Outside):
                 if link.offload:
                     frame = _with_header(dev, skb, frame)
                 try:
-                    os.write(link.fd, frame)
+                    _WRITE(link.fd, frame)
                 except OSError:
                     self.refused += 1
                 return
+
+
+class TapBridge(TapLinks, Outside):
+    """Moves the time of a simulation as the real one passes, too."""
+
+    def __init__(self, baton: Baton) -> None:
+        super().__init__()
+        self.clock = baton.clock
+        self.origin_ns = time.monotonic_ns() - self.clock.now_ns
+        self.looked_ns = 0
+        baton.outside = self
+
+    def idle(self, baton: Baton) -> bool:
+        """Wait for the next timer or packet and let it happen."""
+        due = self.clock.next_event_ns()
+        wait = 1.0 if due < 0 else max(due - self._now(), 0) / 1e9
+        self._take(min(wait, 1.0))
+        return True
+
+    def look(self, baton: Baton) -> None:
+        """Catch up while programs are busy."""
+        if self._now() - self.looked_ns > _LOOK_NS:
+            self._take(0)
+
+    def catch_up(self) -> None:
+        """Move time to now."""
+        self.clock.advance_to(self._now())
+
+    def _now(self) -> int:
+        return time.monotonic_ns() - self.origin_ns
+
+    def _take(self, wait: float) -> None:
+        ready = select.select([link.fd for link in self.links], [], [], wait)[0]
+        self.catch_up()
+        for link in self.links:
+            if link.fd in ready:
+                self.read(link)
+        self.looked_ns = self._now()
 
 
 def _with_header(dev: TunDevice, skb: SkBuff, frame: bytes) -> bytes:
