@@ -44,7 +44,19 @@ def run_once(name: str, seed: int = 0) -> tuple[str, str, int]:
     """Run a program on the twin: (hash of its trace and output, output with errors, lines of the trace)."""
     with tempfile.TemporaryDirectory(prefix="identical-") as folder:
         trace = os.path.join(folder, "trace.txt")
-        command = [sys.executable, "-m", "twinsock", "run", "--seed", str(seed), "--trace", trace, str(PROGRAMS / f"{name}.py")]
+        command = [
+            sys.executable,
+            "-m",
+            "twinsock",
+            "run",
+            "--seed",
+            str(seed),
+            "--watchdog",
+            "0",
+            "--trace",
+            trace,
+            str(PROGRAMS / f"{name}.py"),
+        ]
         env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(command, env=env, capture_output=True, timeout=300, check=False)
         calls = Path(trace).read_bytes() if os.path.exists(trace) else b""
