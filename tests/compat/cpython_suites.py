@@ -166,6 +166,10 @@ def page(report: dict[str, object]) -> str:
         "",
         f"CPython {report['python']}, beside Linux {report['kernel']} in a fresh network namespace. Made by",
         "`python tests/compat/cpython_suites.py`, which runs `python -m test SUITE` and `twinsock run -m test SUITE` and compares them.",
+        "Left out on both sides: "
+        + ", ".join(f"{pattern} of {suite}" for suite, pattern in IGNORED.items())
+        + ". Failures of the kernel are short",
+        "time limits on a busy machine.",
         "",
         "| suite | kernel: pass | fail | skip | twin: pass | fail | skip |",
         "|---|---|---|---|---|---|---|",
