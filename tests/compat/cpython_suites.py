@@ -168,8 +168,8 @@ def page(report: dict[str, object]) -> str:
         "`python tests/compat/cpython_suites.py`, which runs `python -m test SUITE` and `twinsock run -m test SUITE` and compares them.",
         "Left out on both sides: "
         + ", ".join(f"{pattern} of {suite}" for suite, pattern in IGNORED.items())
-        + ". Failures of the kernel are short",
-        "time limits on a busy machine.",
+        + ". What fails on the kernel",
+        "failed there in each of three tries on a busy machine.",
         "",
         "| suite | kernel: pass | fail | skip | twin: pass | fail | skip |",
         "|---|---|---|---|---|---|---|",
