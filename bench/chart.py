@@ -1,6 +1,6 @@
 """Draw docs/performance.svg from the newest figure of each name in bench/history.jsonl: bars of figure over target, or over peer.
 
-    python bench/chart.py"""
+python bench/chart.py"""
 
 import json
 from pathlib import Path
@@ -28,7 +28,8 @@ def main() -> None:
     """Draw."""
     rows = [(name, result) for name, result in newest().items() if result["unit"] != "bytes"]
     height = len(rows) * (BAR + GAP) + 40
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 150}" height="{height}" font-family="sans-serif" font-size="12">']
+    size = f'width="{LEFT + WIDTH + 150}" height="{height}"'
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">']
     parts.append(f'<text x="{LEFT}" y="14">share of the target (dark), or of the peer (light); the line is 1</text>')
     for number, (name, result) in enumerate(rows):
         y = 24 + number * (BAR + GAP)
@@ -37,7 +38,8 @@ def main() -> None:
         colour = "#1f5a94" if result.get("target") else "#8fb4d8"
         parts.append(f'<text x="{LEFT - 8}" y="{y + 12}" text-anchor="end">{name}</text>')
         parts.append(f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR}" fill="{colour}"/>')
-        parts.append(f'<text x="{LEFT + length + 6:.1f}" y="{y + 12}">{part:.2f}, {float(str(result["figure"])):,.4g} {result["unit"]}</text>')
+        label = f"{part:.2f}, {float(str(result['figure'])):,.4g} {result['unit']}"
+        parts.append(f'<text x="{LEFT + length + 6:.1f}" y="{y + 12}">{label}</text>')
     line = LEFT + WIDTH / 1.5
     parts.append(f'<line x1="{line:.0f}" y1="20" x2="{line:.0f}" y2="{height - 14}" stroke="#888" stroke-dasharray="3"/></svg>')
     (ROOT / "docs" / "performance.svg").write_text("\n".join(parts) + "\n")
