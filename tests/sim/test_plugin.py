@@ -51,9 +51,7 @@ def test_a_failure_names_its_seed_and_how_to_replay_it_and_shows_the_state_of_th
 
 
 def test_a_scenario_that_is_not_deterministic_is_found(tmp_path: Path) -> None:
-    text = "BORN = os.stat('/proc/self').st_ino\n@twinsock.test(seeds=2)\ndef test_it():\n    sim.sleep(real())\n"
-    text += "def real():\n    with open('/proc/uptime') as file:\n"
-    text += "        return (float(file.read().split()[0]) + os.times().elapsed / 7) % 100\n"
+    text = "@twinsock.test(seeds=2)\ndef test_it():\n    sim.sleep(int(os.readlink('/proc/self')) / 1000)  # the real process\n"
     done = run_pytest(tmp_path, text, "--check-determinism")
     assert done.returncode == 1, done.stdout
     assert "is not deterministic" in done.stdout
