@@ -51,7 +51,7 @@ def test_a_failure_names_its_seed_and_how_to_replay_it_and_shows_the_state_of_th
 
 
 def test_a_scenario_that_is_not_deterministic_is_found(tmp_path: Path) -> None:
-    text = "@twinsock.test(seeds=2)\ndef test_it():\n    sim.sleep(int(os.readlink('/proc/self')) / 1000)  # the real process\n"
+    text = "@twinsock.test(seeds=2)\ndef test_it():\n    sim.sleep(int(os.readlink('/proc/self')) % 1000)  # the real process\n"
     done = run_pytest(tmp_path, text, "--check-determinism")
     assert done.returncode == 1, done.stdout
     assert "is not deterministic" in done.stdout
