@@ -16,6 +16,8 @@ WEB = """\
 import http.server, threading, urllib.request
 
 class Hello(http.server.BaseHTTPRequestHandler):
+    wbufsize = -1  # one write, so that no reader sees a part of it
+
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
