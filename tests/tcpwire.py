@@ -44,6 +44,7 @@ LETTERS = {
     "W": TCPHDR_CWR,
 }
 M32 = 0xFFFFFFFF
+TCP_FASTOPEN_CONNECT = 30
 ALL_EVENTS = 0x3FFF
 MSG_ERRQUEUE = 0x2000
 
@@ -163,6 +164,10 @@ class Wire:
         raise NotImplementedError
 
     def connect(self, port: int = 8080) -> int:
+        raise NotImplementedError
+
+    def connect_fast(self, port: int = 8080) -> tuple[int, int]:
+        """Connect with TCP_FASTOPEN_CONNECT; return the descriptor and what connect(2) said."""
         raise NotImplementedError
 
     def send(self, fd: int, size: int, flags: int = 0) -> int:
@@ -334,6 +339,14 @@ class TwinWire(Wire):
         self.local_port = self.world.port(fd)
         return fd
 
+    def connect_fast(self, port: int = 8080) -> tuple[int, int]:
+        fd = self.world.socket()
+        self.remote_port = port
+        assert self.world.setsockopt(fd, 6, TCP_FASTOPEN_CONNECT, 1) == 0
+        said = self.world.connect(fd, port, REMOTE)
+        self.local_port = self.world.port(fd)
+        return fd, said
+
     def send(self, fd: int, size: int, flags: int = 0) -> int:
         return self.world.send(fd, bytes(size), flags)
 
@@ -456,6 +469,15 @@ class HostWire(Wire):
         assert sock.connect_ex(("192.168.0.2", port)) == 115
         self.local_port = sock.getsockname()[1]
         return fd
+
+    def connect_fast(self, port: int = 8080) -> tuple[int, int]:
+        sock = socket.socket()
+        fd = self.keep(sock)
+        self.remote_port = port
+        sock.setsockopt(6, TCP_FASTOPEN_CONNECT, 1)
+        said = -sock.connect_ex(("192.168.0.2", port))
+        self.local_port = sock.getsockname()[1]
+        return fd, said
 
     def send(self, fd: int, size: int, flags: int = 0) -> int:
         try:

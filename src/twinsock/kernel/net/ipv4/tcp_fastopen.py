@@ -368,13 +368,13 @@ class TcpFastopen(TcpFastopenOps):
                 sk.sk_net.ipv4.tfo_active_disable_times = 0
 
     def detect_blackhole(self, sk: TcpSock, expired: bool) -> None:
-        """Repeated timeouts after a SYN with data."""
+        """The third timeout in a row, or the last, of a connection that began with data in its SYN, however much was acknowledged."""
         timeouts = sk.icsk_retransmits
         if (sk.syn_fastopen or sk.syn_data or sk.syn_data_acked) and (timeouts == 2 or (timeouts < 2 and expired)):
-            if sk.bytes_acked <= sk.rx_opt.mss_clamp:
-                self.active_disable(sk)
-                if sk.sk_state == TCP_SYN_SENT:
-                    sk.fastopen_client_fail = TFO_SYN_RETRANSMITTED
+            self.active_disable(sk)
+            sk.sk_net.net_statistics[LINUX_MIB_TCPFASTOPENACTIVEFAIL] += 1
+            if sk.sk_state == TCP_SYN_SENT:
+                sk.fastopen_client_fail = TFO_SYN_RETRANSMITTED
 
 
 def _queue_check(sk: TcpSock) -> bool:
