@@ -4,6 +4,8 @@ tables; a statement beside the tables has a name. "02-2.6-1..12" stands for twel
 A value of ROWS is FILE::TEST, or FILE::PROGRAM for one program among those that a test runs through; several are separated by blanks.
 WITHOUT gives the rows that have no case, each with its reason. SECTIONS lists every row of a section, so that none is forgotten."""
 
+from tests.parity import sheet_rows_tcp
+
 _P, _U = "tests/parity/", "tests/unit/"
 _CALLS = _P + "test_socket_calls.py::"
 _TYPES = _CALLS + "test_types_and_protocols_are_accepted_alike"
@@ -547,6 +549,10 @@ SECTIONS: dict[str, str] = {
     "08-8.8": "1",
     "08-8.9": "1",
 }
+
+ROWS |= sheet_rows_tcp.ROWS
+WITHOUT |= sheet_rows_tcp.WITHOUT
+SECTIONS |= sheet_rows_tcp.SECTIONS
 
 
 def labels(text: str) -> list[str]:
