@@ -33,8 +33,9 @@ def test_importing_the_command_loads_no_heavy_module(module: str) -> None:
 
 
 # What `twinsock why 8080` takes from the standard library when the port is free, beyond what each interpreter has loaded.
+# `fcntl` is for sockets of namespaces without a process, which are looked for where some process holds a socket of another namespace.
 LIGHT = """
-    __future__ _ctypes _heapq _socket _struct errno heapq struct
+    __future__ _ctypes _heapq _socket _struct errno fcntl heapq struct
 """
 
 
